@@ -1,0 +1,49 @@
+"""Files are published whole: written under a temporary name in the same folder, synced, renamed, the folder synced."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from magicid.core.errors import ResourceError
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then move it into place; nothing half-written is ever seen.
+
+    The temporary name keeps the suffix, since encoders choose the container by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}"[-200:])
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno == 28:
+            raise ResourceError(f"{path}: the disk is full; free some space and run the same command again.") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def publish_text(path: Path, text: str) -> None:
+    """Publish a UTF-8 text file."""
+    publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

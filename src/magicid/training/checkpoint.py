@@ -1,0 +1,75 @@
+"""Checkpoints that survive a kill at any instant: a folder is written beside, checked, renamed; only then is an old one pruned.
+
+A checkpoint `step-00000100/` holds one safetensors file a group of tensors and `manifest.json`, written last, with each
+file's sha256. A folder whose manifest is missing or does not verify is passed over as a whole.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from magicid.core.errors import DataError
+from magicid.core.files import publish, publish_text, sha256, sync_folder
+
+Groups = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a training run needs to go on: the step that comes next and named groups of tensors."""
+
+    step: int
+    groups: Groups
+
+
+def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
+    """Publish a checkpoint under `folder`, then prune to the newest `keep`; refuses tensors that are not finite."""
+    for group, tensors in checkpoint.groups.items():
+        for name, tensor in tensors.items():
+            if not torch.isfinite(tensor).all():
+                raise DataError(f"{group}/{name} is not finite at step {checkpoint.step}; the checkpoint is not saved.")
+    final = folder / f"step-{checkpoint.step:08d}"
+    temporary = folder / f".tmp-{final.name}"
+    for leftover in (temporary, final):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    files = {}
+    for group, tensors in checkpoint.groups.items():
+        path = temporary / f"{group}.safetensors"
+        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        publish(path, lambda target, tensors=contiguous: save_file(tensors, target))  # type: ignore[misc]
+        files[path.name] = sha256(path)
+    publish_text(temporary / "manifest.json", json.dumps({"step": checkpoint.step, "files": files}))
+    temporary.rename(final)
+    sync_folder(folder)
+    for old in sorted(folder.glob("step-*"))[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def load(path: Path) -> Checkpoint:
+    """Read one checkpoint folder; raises `DataError` when any part of it does not verify."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        for name, digest in manifest["files"].items():
+            if sha256(path / name) != digest:
+                raise DataError(f"{path / name}: sha256 differs from its manifest; the checkpoint is not used.")
+        groups = {Path(name).stem: load_file(path / name) for name in manifest["files"]}
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path}: not a whole checkpoint ({error}).") from error
+    return Checkpoint(manifest["step"], groups)
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The newest checkpoint that verifies, or None."""
+    for path in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            return load(path)
+        except DataError:
+            continue
+    return None
