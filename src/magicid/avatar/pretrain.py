@@ -1,21 +1,23 @@
 """Train the embedded world's models from nothing: `python -m magicid.avatar.pretrain [part ...]`.
 
-Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
-from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
-package ships.
+Parts, in order: autoencoder, transformer (with its text encoder), judges; `figures` measures the judges. Each is
+resumable: the same command goes on from its newest checkpoint under `--work`, and the finished models are saved under
+`--out` in the layout that the package ships.
 """
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import tyro
 from rich.progress import Progress
+from torch import Tensor, nn
 
 from magicid.avatar.dataset import clip_store
+from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.training.log import Log
-from magicid.training.loop import LoopSettings, train
+from magicid.training.loop import Loss, LoopSettings, train
 
 PARTS = ("autoencoder", "transformer", "judges")
 
@@ -28,41 +30,79 @@ class Pretrain:
     work: Path = Path("work/pretrain")  # clips, latents and checkpoints
     out: Path = Path(__file__).parent / "weights"
     clips: int = 16_000  # rendered for training
-    compile: bool = False  # torch.compile: two minutes at the start, a quarter faster after
     autoencoder: LoopSettings = field(
+        default=LoopSettings(steps=2500, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
+    )
+    transformer: LoopSettings = field(
         default=LoopSettings(
-            steps=5000, learning_rate=1.5e-3, warmup_steps=100, cosine=True, betas=(0.9, 0.99), save_every_steps=250
+            steps=2000, learning_rate=8e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99), ema_decay=0.998
         )
     )
+    judges: JudgeSettings = field(default=JudgeSettings())
 
 
 def main(settings: Pretrain) -> None:
     """Train the parts that are asked for."""
     for part in settings.parts:
-        {"autoencoder": train_autoencoder}[part](settings)
+        {"autoencoder": autoencoder, "transformer": transformer, "judges": judges, "figures": figures}[part](settings)
 
 
-def train_autoencoder(settings: Pretrain) -> None:
+def autoencoder(settings: Pretrain) -> None:
     """Train, measure and save the autoencoder."""
-    from magicid.avatar import pretrain_autoencoder as parts
+    from magicid.avatar import pretrain_autoencoder as part
 
     store = clip_store(settings.work, seed=1, count=min(settings.clips, 4000))
-    vae = parts.new_autoencoder()
-    if settings.compile:
-        parts.encode, parts.decode = torch.compile(parts.encode), torch.compile(parts.decode)
-    folder = settings.work / "autoencoder"
+    vae = part.new_autoencoder()
+    part.start_as_principal_components(vae, store.frames[:200, 8])
+    _train(settings, "autoencoder", vae, part.AutoencoderLoss(vae, store))
+    part.measure_latents(vae, store)
+    part.save_autoencoder(vae, settings.out / "base" / "vae")
+
+
+def transformer(settings: Pretrain) -> None:
+    """Train the transformer and its text encoder on cached latents, and save the whole pipeline with the averaged weights."""
+    from diffusers import AutoencoderKLWan
+
+    from magicid.avatar import pretrain_transformer as part
+
+    store = clip_store(settings.work, seed=2, count=settings.clips)
+    folder = settings.out / "base" / "vae"
+    vae = AutoencoderKLWan.from_pretrained(folder).eval()
+    latents = part.encode_store(vae, store, settings.work / "latents.npy")
+    tokenizer = part.new_tokenizer()
+    model = part.TextToLatents(latents.shape[1], len(tokenizer))
+    average = _train(settings, "transformer", model, part.TransformerLoss(model, tokenizer, store, latents))
+    model.load_state_dict(average, strict=False)
+    part.save_pipeline(model, tokenizer, vae, settings.out / "base")
+
+
+def _train(settings: Pretrain, name: str, model: nn.Module, loss: Loss) -> dict[str, Tensor]:
+    loop: LoopSettings = getattr(settings, name)
+    folder = settings.work / name
     with Progress() as progress:
-        task = progress.add_task("autoencoder", total=settings.autoencoder.steps)
-        train(
-            dict(vae.named_parameters()),
-            parts.AutoencoderLoss(vae, store),
-            settings.autoencoder,
+        task = progress.add_task(name, total=loop.steps)
+        return train(
+            dict(model.named_parameters()),
+            loss,
+            loop,
             folder,
             Log(folder / "log.jsonl"),
             progress=lambda step: progress.update(task, completed=step),
         )
-    parts.measure_latents(vae, store)
-    parts.save_autoencoder(vae, settings.out / "base" / "vae")
+
+
+def judges(settings: Pretrain) -> None:
+    """Train and save the judges that are asked for."""
+    train_judges(settings.judges, settings.work, settings.out)
+
+
+def figures(settings: Pretrain) -> None:
+    """Print how good the judges are, as JSON."""
+    from magicid.avatar.judge_data import reconstructor
+    from magicid.avatar.judge_figures import judge_figures
+
+    vae = reconstructor(settings.out / "base" / "vae")
+    print(json.dumps(judge_figures(settings.work, settings.out / "judges", reconstruct=vae), indent=1))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""Step two of pretraining: a small `WanTransformer3DModel` and its `UMT5EncoderModel`, trained together by flow matching.
+
+Latents are encoded once and kept in memory; sentences are phrased anew at every draw, one in ten is dropped to "" so
+that classifier-free guidance works. What is saved is a `WanPipeline` that its stock `from_pretrained` loads.
+"""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+
+from magicid.avatar.dataset import FPS, FRAMES, SIZE, ClipStore
+from magicid.avatar.pretrain_autoencoder import encode, to_video
+from magicid.avatar.prompts import describe, sentences
+from magicid.core.device import autocast
+from magicid.core.diffusion import FlowMatching
+from magicid.core.interfaces import Geometry
+from magicid.core.seeds import generator, item_seed, noise
+
+TOKENS = 40  # the longest sentence has 31
+WIDTH = 256
+
+
+def new_tokenizer() -> PreTrainedTokenizerFast:
+    """Byte-pair tokenizer of the grammar, lower case, that can still spell any other word."""
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    trainer = trainers.BpeTrainer(
+        vocab_size=640,
+        special_tokens=["<pad>", "</s>", "<unk>"],
+        initial_alphabet=list("abcdefghijklmnopqrstuvwxyz0123456789,.'-"),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sentences(4000, seed=0), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=TOKENS
+    )
+
+
+class TextToLatents(nn.Module):
+    """The two networks that are trained together."""
+
+    def __init__(self, channels: int, vocabulary: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.text_encoder = UMT5EncoderModel(
+            UMT5Config(
+                vocab_size=vocabulary, d_model=WIDTH, d_kv=64, d_ff=2 * WIDTH, num_layers=2, num_heads=4,
+                dropout_rate=0.0, pad_token_id=0, eos_token_id=1,
+            )
+        )  # fmt: skip
+        self.transformer = WanTransformer3DModel(
+            patch_size=(1, 4, 2), num_attention_heads=4, attention_head_dim=WIDTH // 4, in_channels=channels,
+            out_channels=channels, text_dim=WIDTH, freq_dim=WIDTH, ffn_dim=4 * WIDTH, num_layers=8, rope_max_seq_len=64,
+        )  # fmt: skip
+
+    def forward(self, x_t: Tensor, t_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """Predicted velocity; text after a sentence's end is zero, as the stock pipeline makes it."""
+        text = self.text_encoder(ids_BL, mask_BL).last_hidden_state * mask_BL[..., None]
+        velocity: Tensor = self.transformer(x_t, t_B * 1000, text, return_dict=False)[0]
+        return velocity
+
+
+@torch.inference_mode()
+def encode_store(vae: AutoencoderKLWan, store: ClipStore, cache: Path, batch: int = 16) -> Tensor:
+    """Standardised latents (N, C, F, H, W) of every clip, fp16, encoded once and kept in `cache`."""
+    if cache.exists():
+        cached: Tensor = torch.from_numpy(np.load(cache))
+        return cached
+    mean = torch.tensor(vae.config.latents_mean).reshape(1, -1, 1, 1, 1)
+    std = torch.tensor(vae.config.latents_std).reshape(1, -1, 1, 1, 1)
+    parts = []
+    for start in range(0, len(store), batch):
+        latents = encode(vae, to_video(store.frames[start : start + batch]))[0]
+        parts.append(((latents - mean) / std).half())
+    latents = torch.cat(parts)
+    np.save(cache.with_suffix(".tmp.npy"), latents.numpy())
+    cache.with_suffix(".tmp.npy").rename(cache)
+    return latents
+
+
+class TransformerLoss:
+    """Flow matching on cached latents; times are logit-normal (arXiv:2403.03206)."""
+
+    def __init__(
+        self, model: TextToLatents, tokenizer: PreTrainedTokenizerFast, store: ClipStore, latents: Tensor, batch: int = 32
+    ) -> None:
+        self.model, self.tokenizer, self.store, self.latents, self.batch = model, tokenizer, store, latents, batch
+        self.law = FlowMatching()
+        self.truths = [store.item(i).truth for i in range(len(store))]
+
+    def __call__(self, step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng(item_seed(0, "transformer", step, micro))
+        indices = rng.integers(len(self.latents), size=self.batch)
+        texts = [describe(self.truths[i], rng) if rng.random() > 0.1 else "" for i in indices]
+        tokens = self.tokenizer(texts, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
+        x0 = self.latents[torch.from_numpy(indices)].float()
+        eps = noise(tuple(x0.shape), 0, "transformer", step, micro)
+        t = torch.randn(self.batch, generator=generator(0, "transformer-time", step, micro)).sigmoid()
+        x_t, target = self.law.add_noise(x0, eps, t), self.law.target(x0, eps, t)
+        with autocast(x0.device):
+            velocity = self.model(x_t, t, tokens.input_ids, tokens.attention_mask)
+        errors = (velocity.float() - target).square().mean((1, 2, 3, 4))
+        late = errors.detach()[t > 0.5]
+        return errors.mean(), {"noisy_half": float(late.mean()) if len(late) else float("nan")}
+
+
+def save_pipeline(model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae: AutoencoderKLWan, out: Path) -> None:
+    """Save a whole `WanPipeline`, bf16, with the geometry of its clips beside it."""
+    temporary = out.with_name(out.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    pipeline = WanPipeline(
+        tokenizer=tokenizer,
+        text_encoder=model.text_encoder,
+        transformer=model.transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+    )
+    pipeline.to(torch.bfloat16).save_pretrained(temporary)
+    geometry = Geometry(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, guidance=3.0)
+    (temporary / "geometry.json").write_text(json.dumps(asdict(geometry)))
+    shutil.rmtree(out, ignore_errors=True)
+    temporary.rename(out)

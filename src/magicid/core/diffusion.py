@@ -1,0 +1,94 @@
+"""The two noise laws, as pure functions of tensors: noise a clean latent, what the model is asked for, and one sampling step.
+
+Shapes: latents (B, C, F, H, W); `t` (B,) in 0..1, where 0 is clean and 1 is noise. Families compose one of these.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def _like(t_B: Tensor, x: Tensor) -> Tensor:
+    return t_B.to(x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    """Rectified flow: x_t = (1 - t) x0 + t eps, v = eps - x0 (arXiv:2209.03003)."""
+
+    shift: float = 1.0  # timesteps are bent towards noise: s t / (1 + (s - 1) t)
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t_B: Tensor) -> Tensor:
+        """x_t."""
+        t = _like(t_B, x0)
+        return (1 - t) * x0 + t * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t_B: Tensor) -> Tensor:
+        """The velocity v = eps - x0."""
+        return eps - x0
+
+    def clean_and_noise(self, x_t: Tensor, prediction: Tensor, t_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(x0_hat, eps_hat) from a predicted velocity."""
+        t = _like(t_B, x_t)
+        return x_t - t * prediction, x_t + (1 - t) * prediction
+
+    def warp(self, u: Tensor) -> Tensor:
+        """Bend uniform times in 0..1 by the shift."""
+        return self.shift * u / (1 + (self.shift - 1) * u)
+
+    def times(self, steps: int) -> Tensor:
+        """`steps + 1` sampling times from 1 down to 0."""
+        return self.warp(torch.linspace(1, 0, steps + 1))
+
+
+@dataclass(frozen=True)
+class VariancePreserving:
+    """DDPM's law, x_t = sqrt(a) x0 + sqrt(1 - a) eps, over 1,000 levels, for models that predict noise or v."""
+
+    prediction: str = "v"  # "v" (arXiv:2202.00512) or "eps"
+    beta_start: float = 0.00085
+    beta_end: float = 0.012  # the "scaled linear" schedule
+
+    def _alpha(self, t_B: Tensor) -> Tensor:
+        betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, 1000, dtype=torch.float64) ** 2
+        alphas = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
+        return alphas.to(t_B.device)[(t_B * 1000).round().long()]
+
+    def _roots(self, t_B: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        alpha = self._alpha(t_B)
+        return _like(alpha.sqrt(), x), _like((1 - alpha).sqrt(), x)
+
+    def add_noise(self, x0: Tensor, eps: Tensor, t_B: Tensor) -> Tensor:
+        """x_t."""
+        a, s = self._roots(t_B, x0)
+        return a * x0 + s * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t_B: Tensor) -> Tensor:
+        """eps, or v = a eps - s x0."""
+        a, s = self._roots(t_B, x0)
+        return eps if self.prediction == "eps" else a * eps - s * x0
+
+    def clean_and_noise(self, x_t: Tensor, prediction: Tensor, t_B: Tensor) -> tuple[Tensor, Tensor]:
+        """(x0_hat, eps_hat) from a prediction."""
+        a, s = self._roots(t_B, x_t)
+        if self.prediction == "eps":
+            return (x_t - s * prediction) / a.clamp_min(1e-6), prediction
+        return a * x_t - s * prediction, s * x_t + a * prediction
+
+    def warp(self, u: Tensor) -> Tensor:
+        """Uniform times, on the grid of 1,000 levels and never clean."""
+        return ((u * 1000).floor() + 1).clamp(max=1000) / 1000
+
+    def times(self, steps: int) -> Tensor:
+        """`steps + 1` sampling times from 1 down to 0."""
+        return torch.linspace(1000, 0, steps + 1).round() / 1000
+
+
+NoiseLaw = FlowMatching | VariancePreserving
+
+
+def ddim_step(law: NoiseLaw, x_t: Tensor, prediction: Tensor, t_B: Tensor, next_B: Tensor) -> Tensor:
+    """Deterministic DDIM (arXiv:2010.02502): noise x0_hat with eps_hat at the next time; on the flow path this is Euler."""
+    x0, eps = law.clean_and_noise(x_t, prediction, t_B)
+    return law.add_noise(x0, eps, next_B)

@@ -1,0 +1,140 @@
+"""Every contract on one screen. Shapes: B batch, C channels, F frames, H height, W width, L text tokens, D features."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from magicid.core.diffusion import NoiseLaw
+
+Frames = NDArray[np.uint8]  # (F, H, W, 3) RGB
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The clips that a base model makes by default."""
+
+    frames: int
+    height: int  # pixels
+    width: int
+    fps: float
+    guidance: float  # classifier-free guidance scale; 1 means none
+
+
+Condition = dict[str, Tensor]  # what a transformer is told besides x_t and t; every tensor's first dimension is B
+
+
+@runtime_checkable
+class Family(Protocol):
+    """A base model: the same calls for every architecture. Latents are standardised, (B, C, F, H, W)."""
+
+    name: str
+    geometry: Geometry
+    law: NoiseLaw
+    transformer: nn.Module
+    lora_targets: tuple[str, ...]  # names of the linear layers that an adapter changes
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Family":
+        """Load a checkpoint in the diffusers layout."""
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Condition:
+        """Text to the transformer's condition."""
+
+    def encode(self, videos_BCFHW: Tensor) -> Tensor:
+        """Videos in -1..1 to latents."""
+
+    def decode(self, latents_BCFHW: Tensor) -> Tensor:
+        """Latents to videos in -1..1."""
+
+    def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, F, H, W) of one clip's latents."""
+
+    def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
+        """The model's prediction, in the units of `law.target`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """One face of one frame; pixels count from the upper left corner."""
+
+    box: tuple[float, float, float, float]  # x0, y0, x1, y1
+    score: float  # 0..1
+    landmarks: NDArray[np.float32]  # (5, 2) x, y: left eye, right eye, nose tip, mouth corners
+
+
+class FaceDetector(Protocol):
+    """Finds faces."""
+
+    def detect(self, frames: Frames) -> list[list[Face]]:
+        """The faces of each frame, best first."""
+
+
+class FaceEncoder(Protocol):
+    """Tells people apart."""
+
+    crop_size: int  # pixels
+    same_person: float  # cosine from which two faces are taken for one person's
+
+    def embed(self, crops: Frames) -> NDArray[np.float32]:
+        """Unit vectors (N, D) of aligned crops (N, crop_size, crop_size, 3)."""
+
+
+class VideoTextEncoder(Protocol):
+    """Puts clips and sentences into one space."""
+
+    def similarity(self, clips: Sequence[Frames], sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Cosine of each clip with its own sentence (N,)."""
+
+    def embed_video(self, clips: Sequence[Frames]) -> NDArray[np.float32]:
+        """Unit vectors (N, D) of clips."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """Everything that looks at videos; what rewards never reports."""
+
+    detector: FaceDetector
+    face_reward: FaceEncoder
+    face_report: FaceEncoder
+    text_reward: VideoTextEncoder
+    text_report: VideoTextEncoder
+
+
+@dataclass(frozen=True, eq=False)
+class Observation:
+    """One video as rewards and metrics see it: the person is found and followed once for all of them."""
+
+    frames: Frames
+    prompt: str
+    fps: float
+    faces: list[Face | None]  # the tracked person, frame by frame
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One reward of one video: "measured" with a value, "failed" with 0, or "unmeasurable" with nan."""
+
+    state: str
+    value: float
+    details: dict[str, float]
+
+
+class Reward(Protocol):
+    """A measure of one video; higher is better."""
+
+    name: str
+
+    def __call__(self, video: Observation) -> Measured:
+        """Measure one video."""
+
+
+class Stage(Protocol):
+    """One step of the pipeline: fields are settings, `run` is the work; the manifest it returns is published last."""
+
+    def run(self, run: Any) -> Sequence[Any]:
+        """Do the work inside the run directory and return the records of the manifest."""

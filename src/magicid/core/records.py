@@ -1,0 +1,94 @@
+"""Typed records that cross stage boundaries; a manifest holds one a line."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Record:
+    """Base of the records: to and from plain JSON values."""
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict of JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """The record that `to_json` wrote; lists become tuples again."""
+        names = {f.name for f in fields(cls)}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names})
+
+
+@dataclass(frozen=True)
+class Photo(Record):
+    """One photo of the person: where it came from, where its copy and static latents are, and whether it is used."""
+
+    id: str
+    source: str  # name of the user's file
+    image: str  # path inside the run directory, "" when dropped
+    latents: str
+    sha256: str  # of the user's file
+    kept: bool
+    reason: str  # why it was dropped, "" when kept
+
+
+@dataclass(frozen=True)
+class Prompt(Record):
+    """One prompt, with the trigger word that stands for the person."""
+
+    id: str
+    text: str
+    split: str  # "repository" or "evaluation"
+
+
+@dataclass(frozen=True)
+class Video(Record):
+    """One clip: its file, its latents, and how it was made."""
+
+    id: str
+    origin: str  # "static", "finetuned", "base", "magicid"
+    prompt: str
+    seed: int
+    strength: float  # of the adapter: 0 is the base model
+    file: str  # mp4, path inside the run directory
+    latents: str  # safetensors with one tensor "latents" (C, F, H, W)
+    sha256: str  # of the latents
+
+
+@dataclass(frozen=True)
+class Score(Record):
+    """Three rewards of one video: raw values, the same calibrated to 1..10, and each one's state.
+
+    A state is "measured", "failed" (e.g. no face at all: the raw value is 0) or "unmeasurable" (nan; the video is excluded).
+    """
+
+    video: str
+    raw: dict[str, float]  # reward -> value in its own units
+    scaled: dict[str, float]  # reward -> 1..10 within the repository
+    state: dict[str, str]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pair(Record):
+    """A preferred video and a rejected one that share one prompt in training."""
+
+    id: str
+    kind: str  # "identity" or "dynamic"
+    winner: str
+    loser: str
+    prompt: str
+    identity_gap: float  # winner minus loser, calibrated
+    motion_gap: float
+
+
+@dataclass(frozen=True)
+class Metric(Record):
+    """One figure of one method, with a 95% bootstrap interval."""
+
+    method: str
+    name: str
+    value: float
+    low: float
+    high: float
+    count: int

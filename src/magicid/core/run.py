@@ -1,0 +1,98 @@
+"""What every stage is handed: the run's folder, its common settings, and the models, loaded once and on demand."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from magicid.core import tables
+from magicid.core.errors import UsageError
+from magicid.core.run_dir import RunDir
+
+if TYPE_CHECKING:
+    from magicid.core.interfaces import Condition, Family, Judges
+
+T = TypeVar("T")
+EMBEDDED = "avatar"  # the name of the base model and the judges that come with the package
+WEIGHTS = Path(__file__).parent.parent / "avatar" / "weights"
+
+
+@dataclass(frozen=True)
+class Common:
+    """Settings that more than one stage reads."""
+
+    photos: Path
+    base: str = EMBEDDED  # a folder or hub id in the diffusers layout, or "avatar", the small model in the package
+    family: str = "wan"
+    judges: str = EMBEDDED
+    trigger: str = "sks person"  # stands for the person in every prompt
+    seed: int = 0
+
+
+class Run:
+    """One run in progress."""
+
+    def __init__(self, folder: RunDir, common: Common, console: Console | None = None) -> None:
+        self.dir = folder
+        self.common = common
+        self.console = console or Console()
+
+    @cached_property
+    def base_path(self) -> Path:
+        """Where the base model is."""
+        path = WEIGHTS / "base" if self.common.base == EMBEDDED else Path(self.common.base)
+        if not (path / "model_index.json").exists():
+            raise UsageError(f"base {self.common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")
+        return path
+
+    @cached_property
+    def family(self) -> "Family":
+        """The base model, loaded at first use."""
+        from magicid.core.device import device
+
+        kind = tables.load(tables.FAMILIES, "family", self.common.family)
+        family: Family = kind.load(self.base_path)
+        family.transformer.to(device())
+        return family
+
+    @cached_property
+    def judges(self) -> "Judges":
+        """The reward and report encoders."""
+        judges: Judges = tables.load(tables.JUDGES, "judges", self.common.judges)()
+        return judges
+
+    @cached_property
+    def negative(self) -> "Condition":
+        """The condition of the empty prompt, for guidance."""
+        return self.family.encode_prompts([""])
+
+    def log_path(self, stage: str) -> Path:
+        """Where a training stage logs its steps."""
+        return self.dir.stage(stage) / "log.jsonl"
+
+    def path(self, stage: str, name: str) -> str:
+        """A file of a stage, as records hold it: relative to the run directory."""
+        self.dir.stage(stage)
+        return f"{stage}/{name}"
+
+    def file(self, relative: str) -> Path:
+        """The place of a path that a record holds."""
+        return self.dir.root / relative
+
+    def bar(self, label: str, total: int) -> Progress:
+        """A progress bar; use as a context manager and advance its task 0."""
+        columns: Any = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        progress = Progress(*columns, console=self.console)
+        progress.add_task(label, total=total)
+        return progress
+
+    def each(self, label: str, items: Iterable[T], total: int) -> Iterator[T]:
+        """Go through items with a progress bar."""
+        with self.bar(label, total) as progress:
+            for item in items:
+                yield item
+                progress.advance(progress.task_ids[0])

@@ -1,0 +1,134 @@
+"""A run's folder: settings frozen once, one folder a stage, each finished when its manifest exists.
+
+`settings.yaml` is written by the first command; a later command with other settings is refused and the difference shown.
+While a stage works it keeps a journal of whole items; the manifest is written last, from the journal, and names the
+sha256 of the manifests that it was made from.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from magicid.core.errors import DataError, UsageError
+from magicid.core.files import publish_text, sha256
+from magicid.core.records import Record
+
+R = TypeVar("R", bound=Record)
+
+
+class RunDir:
+    """One run directory; opening it takes a lock that dies with the process."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            self._lock = (root / ".lock").open("a+")
+        except OSError as error:
+            raise UsageError(f"{root}: {error.strerror}; name a folder that can be written.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.seek(0)
+            raise UsageError(f"{root}: in use by {self._lock.read().strip()}; wait for it or choose another.") from error
+        self._lock.truncate(0)
+        self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        self._lock.flush()
+
+    def close(self) -> None:
+        """Free the lock."""
+        self._lock.close()
+
+    # settings
+
+    def freeze(self, settings: dict[str, Any]) -> None:
+        """Write the settings at first, and refuse others afterwards."""
+        path = self.root / "settings.yaml"
+        if not path.exists():
+            publish_text(path, yaml.safe_dump(settings, sort_keys=False))
+            return
+        frozen = self.settings()
+        differences = [
+            f"{key}: {frozen.get(key, 'absent')} there, {settings.get(key, 'absent')} asked"
+            for key in sorted(frozen.keys() | settings.keys())
+            if frozen.get(key) != settings.get(key)
+        ]
+        if differences:
+            raise UsageError(f"{self.root} was made with other settings ({'; '.join(differences)}); choose another --out.")
+
+    def settings(self) -> dict[str, Any]:
+        """The frozen settings, flat: "optimize.steps" -> 300."""
+        path = self.root / "settings.yaml"
+        if not path.exists():
+            raise UsageError(f"{self.root}: not a run directory (no settings.yaml); make one with: magicid run PHOTOS --out DIR.")
+        loaded: dict[str, Any] = yaml.safe_load(path.read_text())
+        return loaded
+
+    # stages
+
+    def stage(self, name: str) -> Path:
+        """The stage's folder, made if need be."""
+        folder = self.root / name
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def manifest(self, name: str) -> Path:
+        """Where the stage's manifest is or will be."""
+        return self.root / name / "manifest.jsonl"
+
+    def finished(self, name: str) -> bool:
+        """Whether the stage is done."""
+        return self.manifest(name).exists()
+
+    def publish(self, name: str, records: Sequence[Record]) -> None:
+        """Write the manifest: a header, then one record a line. The stage is finished with it."""
+        inputs = {m.parent.name: sha256(m) for m in sorted(self.root.glob("*/manifest.jsonl")) if m.parent.name != name}
+        lines = [json.dumps({"stage": name, "count": len(records), "inputs": inputs})]
+        lines += [json.dumps(record.to_json()) for record in records]
+        publish_text(self.manifest(name), "\n".join(lines) + "\n")
+        (self.root / name / "journal.jsonl").unlink(missing_ok=True)
+
+    def read(self, name: str, kind: type[R]) -> list[R]:
+        """The records of a finished stage."""
+        path = self.manifest(name)
+        if not path.exists():
+            raise UsageError(f"{path} does not exist: the stage {name!r} is not finished; run it first.")
+        header, *lines = path.read_text().splitlines()
+        if json.loads(header)["count"] != len(lines):
+            raise DataError(f"{path}: {len(lines)} records, its header says {json.loads(header)['count']}; delete {name}/ and rerun.")
+        return [kind.from_json(json.loads(line)) for line in lines]
+
+
+class Journal:
+    """The items that an unfinished stage has made, one a line; an item counts only while its file's sha256 holds."""
+
+    def __init__(self, run: RunDir, stage: str) -> None:
+        self._root = run.root
+        self._path = run.stage(stage) / "journal.jsonl"
+        self._items: dict[str, dict[str, Any]] = {}
+        if self._path.exists():
+            whole = self._path.read_text().split("\n")[:-1]
+            self._items = {item["id"]: item for item in map(json.loads, whole)}
+            self._path.write_text("".join(line + "\n" for line in whole))  # drop a torn last line
+
+    def get(self, kind: type[R], key: str, file: str | None = None) -> R | None:
+        """The item's record, if it was made and `file` (a path in the run, its hash in the record) is still whole."""
+        item = self._items.get(key)
+        if item is None or (file and (not (self._root / file).exists() or sha256(self._root / file) != item["sha256"])):
+            return None
+        return kind.from_json(item)
+
+    def add(self, record: Record, key: str) -> None:
+        """Append an item; its files must be in place already."""
+        item = {"id": key} | record.to_json()
+        self._items[key] = item
+        with self._path.open("a") as file:
+            file.write(json.dumps(item) + "\n")
+            file.flush()
+            os.fsync(file.fileno())

@@ -1,0 +1,46 @@
+"""What can be named on the command line, as strings, so that listing them imports nothing: name -> "module:object"."""
+
+import difflib
+import importlib
+from typing import Any
+
+from magicid.core.errors import UsageError
+
+STAGES = {  # the order is the pipeline
+    "prepare": "magicid.stages.prepare:Prepare",
+    "finetune": "magicid.stages.finetune:Finetune",
+    "prompts": "magicid.stages.prompts:Prompts",
+    "sample": "magicid.stages.sample:Sample",
+    "score": "magicid.stages.score:Score",
+    "pair": "magicid.stages.pair:Pair",
+    "optimize": "magicid.stages.optimize:Optimize",
+    "generate": "magicid.stages.generate:Generate",
+    "evaluate": "magicid.stages.evaluate:Evaluate",
+}
+FAMILIES = {
+    "wan": "magicid.families.wan:Wan",
+    "hunyuan_video": "magicid.families.hunyuan_video:HunyuanVideo",
+}
+JUDGES = {
+    "avatar": "magicid.perception.judges:avatar",
+}
+REWARDS = {
+    "identity": "magicid.rewards.identity:IdentityReward",
+    "motion": "magicid.rewards.motion:MotionReward",
+    "prompt": "magicid.rewards.prompt:PromptReward",
+}
+EXPERIMENTS = {
+    "base_quality": "magicid.experiments.base_quality:BaseQuality",
+    "judge_quality": "magicid.experiments.judge_quality:JudgeQuality",
+    "three_rows": "magicid.experiments.three_rows:ThreeRows",
+}
+
+
+def load(table: dict[str, str], kind: str, name: str) -> Any:
+    """The object that `name` stands for in `table`; an unknown name answers with the nearest one."""
+    if name not in table:
+        near = difflib.get_close_matches(name, table, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(table)}."
+        raise UsageError(f"{kind} {name!r} is unknown; {hint}")
+    module, attribute = table[name].split(":")
+    return getattr(importlib.import_module(module), attribute)

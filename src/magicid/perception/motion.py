@@ -1,0 +1,148 @@
+"""How much the person moves, whatever the camera does; and the field's top 5% flow beside it.
+
+docs: METRICS, section Motion. Left out: following pixels through the clip (neighbouring pairs are compared at the
+same place) and a segmenter (subject.py tells the person by head box and colour).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, cast
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from magicid.perception.optical_flow import (
+    Flow,
+    Mask,
+    background_motion,
+    consistent,
+    flow,
+    grey,
+    grey_flow,
+    residual_flow,
+    working_frame,
+    working_scale,
+)
+from magicid.perception.subject import Head, subject_masks
+
+RATE = 8.0  # Hz: the time step that everything is measured at
+SUBJECT_HEADS = 7.5  # head heights in a body length, the artist's canon of an adult
+LEAST_BACKGROUND = 0.15  # share of the picture; with less, the camera's motion cannot be told from the person's
+_UPPER = 0.1  # share of the subject's pixels, the fastest, that count
+_TEXTURE = 6.0  # grey levels that a neighbourhood must span for its flow to mean something
+_SMOOTH = 0.15  # head heights over which motion is averaged before its direction is judged
+
+
+@dataclass(frozen=True)
+class MotionMeasure:
+    """What was found; `value` is None unless the state is "measured"."""
+
+    state: Literal["measured", "failed", "unmeasurable"]  # failed: no person; unmeasurable: too little to see
+    value: float | None  # subject heights per second
+    valid: float  # share of the subject's pixels, over all pairs, whose flow can be trusted; 0 where no head is seen
+
+
+@dataclass(frozen=True)
+class _Pair:
+    motion: Flow  # residual, smoothed, 0 where it is not valid
+    valid: Mask
+    subject: Mask
+
+
+def top_flow(frames: NDArray[np.uint8]) -> float:
+    """Mean of the top 5% flow magnitudes over pairs of frames (T, H, W, 3), in pixels per frame (VBench's Dynamic)."""
+    tops = []
+    for a, b in pairwise(frames):
+        sizes = np.sort(np.linalg.norm(flow(a, b), axis=-1), axis=None)
+        tops.append(float(sizes[-max(1, round(0.05 * sizes.size)) :].mean()))
+    return float(np.mean(tops))
+
+
+def at_rate(count: int, fps: float) -> tuple[NDArray[np.intp], float]:
+    """Indices of the frames nearest to steps of 1 / `RATE` seconds, and the rate; slower videos stay as they are."""
+    if fps <= RATE:
+        return np.arange(count), fps
+    steps = np.arange(int((count - 1) * RATE / fps + 1e-6) + 1)
+    return np.floor(steps * fps / RATE + 0.5).astype(np.intp), RATE
+
+
+def subject_motion(frames: NDArray[np.uint8], heads: Sequence[Head | None], fps: float) -> MotionMeasure:
+    """How fast the person moves against the background in frames (T, H, W, 3), one head box or None per frame.
+
+    Per pair of frames: flow both ways, consistent pixels, less the background's similarity, times the coherence
+    (`_coherent`), then the mean of the subject's fastest tenth. The median over the subject is 0 whenever only
+    the head or an arm moves, as in a nod or a wave: they are under half of its pixels. A tenth is about an arm, and
+    still hundreds of pixels, so that a few wrong vectors do not set it.
+    """
+    if len(heads) != len(frames) or len(frames) < 2:
+        raise ValueError(f"{len(frames)} frames with {len(heads)} heads; need two or more frames and a head for each.")
+    index, rate = at_rate(len(frames), fps)
+    found = [i for i, j in enumerate(index) if _seen(heads[j])]
+    if not found:
+        return MotionMeasure("failed", None, 0.0)
+    scale = working_scale(*frames.shape[1:3])
+    near = [min(found, key=lambda j: abs(i - j)) for i in range(len(index))]
+    boxes = [cast(Head, tuple(scale * v for v in cast(Head, heads[index[j]]))) for j in near]
+    pictures = np.stack([working_frame(frames[i]) for i in index])
+    subject, background = subject_masks(pictures, boxes)
+    if background.mean() < LEAST_BACKGROUND:
+        return MotionMeasure("unmeasurable", None, 0.0)
+    h = float(np.median([box[3] - box[1] for box in boxes]))
+    greys = [grey(picture) for picture in pictures]
+    pairs = [
+        _pair(greys[t], greys[t + 1], subject[t], background[t], h) if {t, t + 1} <= set(found) else None
+        for t in range(len(index) - 1)
+    ]
+    valid = float(np.mean([0.0 if p is None else p.valid.sum() / max(1, p.subject.sum()) for p in pairs]))
+    speeds = [
+        _upper(p, _coherent([q.motion for q in pairs[max(0, t - 1) : t + 2] if q is not None and q is not p], p.motion))
+        for t, p in enumerate(pairs)
+        if p is not None and p.valid.any()
+    ]
+    if not speeds:
+        return MotionMeasure("unmeasurable", None, valid)
+    return MotionMeasure("measured", float(np.mean(speeds)) * rate / (SUBJECT_HEADS * h) * valid, valid)
+
+
+def _seen(head: Head | None) -> bool:
+    return head is not None and bool(np.isfinite(head).all()) and head[2] > head[0] and head[3] > head[1]
+
+
+def _pair(a: NDArray[np.uint8], b: NDArray[np.uint8], subject: Mask, background: Mask, h: float) -> _Pair | None:
+    """The subject's motion from grey a to b (H, W); None where the background's cannot be found."""
+    forward = grey_flow(a, b)
+    trusted = consistent(forward, grey_flow(b, a))
+    textured = cv2.morphologyEx(a, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > _TEXTURE
+    affine = background_motion(forward, background & trusted & textured)
+    if affine is None:  # a plain wall behind the person: its flow, mostly none, must do
+        affine = background_motion(forward, background & trusted)
+    if affine is None:
+        return None
+    valid = trusted & subject
+    side = 2 * round(0.5 * _SMOOTH * h) + 1
+    weight = cv2.blur(valid.astype(np.float32), (side, side)) + 1e-6
+    motion = cv2.blur(residual_flow(forward, affine) * valid[..., None], (side, side)) / weight[..., None]
+    return _Pair(cast(Flow, motion * valid[..., None]), valid, subject)
+
+
+def _coherent(neighbours: list[Flow], motion: Flow) -> NDArray[np.float32]:
+    """Speed (H, W) times max(0, cos) with the pair before or after, whichever agrees better.
+
+    A turning point of a wave or a nod separates a pair from one neighbour only, so that periodic motion up to a
+    quarter of the rate is kept; noise and boiling texture agree with neither.
+    """
+    speed = np.linalg.norm(motion, axis=-1)
+    along = np.zeros_like(speed)
+    for other in neighbours:
+        cosine = (motion * other).sum(-1) / (speed * np.linalg.norm(other, axis=-1) + 1e-6)
+        along = np.maximum(along, cosine)
+    return cast(NDArray[np.float32], speed * along)
+
+
+def _upper(pair: _Pair, speed: NDArray[np.float32]) -> float:
+    """Mean of the fastest tenth of the valid pixels, in pixels per frame."""
+    speeds = speed[pair.valid]
+    count = max(1, round(_UPPER * speeds.size))
+    return float(np.partition(speeds, -count)[-count:].mean())

@@ -1,0 +1,85 @@
+"""Adapters by PEFT on a family's transformer: one base in memory, any number of adapters, at most one at work."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from magicid.core.errors import DataError
+from magicid.core.interfaces import Family
+from magicid.core.seeds import item_seed
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """An adapter's size."""
+
+    rank: int = 16
+    alpha: float = 16.0  # the update is scaled by alpha / rank
+    targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's own choice
+
+
+def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0) -> None:
+    """Add an adapter whose output is zero (B = 0, A random from the seed)."""
+    targets = list(settings.targets or family.lora_targets)
+    transformer: Any = family.transformer
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(item_seed(seed, "lora", name))
+        config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=targets)
+        try:
+            transformer.add_adapter(config, adapter_name=name)
+        except ValueError as error:
+            raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
+
+
+def remove_adapter(family: Family, name: str) -> None:
+    """Take an adapter out of memory."""
+    transformer: Any = family.transformer
+    transformer.delete_adapters(name)
+
+
+def parameters(family: Family, name: str) -> dict[str, nn.Parameter]:
+    """The adapter's own weights, by names that do not hold the adapter's: "blocks.0.attn1.to_q.lora_A.weight"."""
+    mark = f".{name}."
+    return {
+        key.replace(mark, "."): value
+        for key, value in family.transformer.named_parameters()
+        if mark in key and ".lora_" in key
+    }
+
+
+@torch.no_grad()
+def load_weights(family: Family, name: str, tensors: dict[str, Tensor]) -> None:
+    """Copy weights into an adapter; every tensor must find its place and the other way round."""
+    own = parameters(family, name)
+    if own.keys() != tensors.keys():
+        missing = sorted(own.keys() ^ tensors.keys())
+        raise DataError(f"adapter {name!r}: {len(missing)} tensors do not match, first {missing[0]}; use the same targets.")
+    for key, parameter in own.items():
+        if parameter.shape != tensors[key].shape:
+            raise DataError(f"adapter {name!r}: {key} is {tuple(tensors[key].shape)}, not {tuple(parameter.shape)}; use the same rank.")
+        parameter.copy_(tensors[key])
+
+
+def weights(family: Family, name: str) -> dict[str, Tensor]:
+    """A copy of the adapter's weights, on the CPU."""
+    return {key: value.detach().cpu().clone() for key, value in parameters(family, name).items()}
+
+
+@contextmanager
+def using(family: Family, name: str | None, strength: float = 1.0) -> Iterator[None]:
+    """Let one adapter (None: the base alone) work inside the block, at a strength; only its weights take gradients."""
+    transformer: Any = family.transformer
+    if getattr(transformer, "peft_config", None):
+        if name is None or strength == 0:
+            transformer.disable_adapters()
+        else:
+            transformer.enable_adapters()
+            transformer.set_adapters([name], [strength])
+    elif name is not None:
+        raise DataError(f"adapter {name!r} is not loaded.")
+    yield

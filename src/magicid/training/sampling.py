@@ -1,0 +1,52 @@
+"""Draw clips from a family by deterministic DDIM (Euler on the flow path) with classifier-free guidance."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from magicid.core.device import autocast
+from magicid.core.diffusion import ddim_step
+from magicid.core.interfaces import Condition, Family
+from magicid.core.seeds import noise
+
+
+def repeat(condition: Condition, count: int) -> Condition:
+    """A condition of batch 1 repeated `count` times."""
+    return {name: tensor.expand(count, *tensor.shape[1:]) for name, tensor in condition.items()}
+
+
+def stack(conditions: Sequence[Condition]) -> Condition:
+    """Conditions one after the other in the batch."""
+    return {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
+
+
+@torch.no_grad()
+def sample(
+    family: Family,
+    condition: Condition,
+    negative: Condition,
+    seeds: Sequence[int],
+    shape: tuple[int, int, int, int],
+    steps: int = 50,
+    guidance: float | None = None,
+) -> Tensor:
+    """Latents (B, C, F, H, W), one a seed; each seed names its own noise, whatever the batch.
+
+    `condition` has batch B, `negative` batch 1; `guidance` defaults to the family's, and 1 skips the negative pass.
+    """
+    device = next(family.transformer.parameters()).device
+    scale = family.geometry.guidance if guidance is None else guidance
+    x = torch.stack([noise(shape, seed, "sample") for seed in seeds]).to(device)
+    both = condition if scale == 1 else stack([condition, repeat(negative, len(seeds))])
+    times = family.law.times(steps).to(device)
+    for now, then in zip(times[:-1], times[1:], strict=True):
+        t, following = now.expand(len(seeds)), then.expand(len(seeds))
+        with autocast(device):
+            if scale == 1:
+                prediction = family.predict(x, t, both)
+            else:
+                wanted, unwanted = family.predict(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+                prediction = unwanted + scale * (wanted - unwanted)
+        x = ddim_step(family.law, x, prediction.float(), t, following)
+    return x

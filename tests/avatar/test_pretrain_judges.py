@@ -1,0 +1,93 @@
+"""The judges' losses are repeatable, fall, and contrast only what differs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from magicid.avatar.dataset import clip_store
+from magicid.avatar.judge_data import face_store, views
+from magicid.avatar.judge_figures import equal_error_rate
+from magicid.avatar.judge_losses import VARIED, arc_face, focal_loss, hard_negatives, heat_map, same
+from magicid.avatar.pretrain_judges import RECIPES, JudgeSettings, new_loss, train_judges
+from magicid.avatar.truth import VOCABULARIES, Truth, random_truth
+from magicid.core.errors import UsageError
+from magicid.perception.judges import NETWORKS
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pretrain")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_losses_are_repeatable_and_fall(name: str, work: Path) -> None:
+    torch.manual_seed(0)
+    network = NETWORKS[name]()
+    loss = new_loss(name, network, work, clips=16, people=6, reconstruct=None)
+    loss.batch = 4  # type: ignore[attr-defined]
+    parameters = [*network.parameters(), *([loss.head] if hasattr(loss, "head") else [])]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-3)
+    assert torch.equal(loss(0, 0)[0], loss(0, 0)[0])
+    values = []
+    for _ in range(10):
+        value, numbers = loss(0, 0)
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        values.append(float(value.detach()))
+        assert np.isfinite([values[-1], *numbers.values()]).all()
+    assert values[-1] < values[0]
+
+
+def test_hard_negatives_differ_in_exactly_one_field() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        truth = random_truth(rng)
+        for name, other in zip(VARIED, hard_negatives(truth, rng), strict=True):
+            assert [field for field in VOCABULARIES if getattr(other, field) != getattr(truth, field)] == [name]
+
+
+def test_clips_that_say_the_same_but_for_camera_and_amplitude_are_not_contrasted() -> None:
+    a, c = Truth("snow", "suit", "nods"), Truth("rain", "suit", "nods")
+    b = Truth("snow", "suit", "nods", "strong", "pan")
+    assert same([a, b, c], [a, b, c]).tolist() == [[True, True, False], [True, True, False], [False, False, True]]
+
+
+def test_margin_lowers_the_right_logit_only() -> None:
+    cosines = torch.tensor([[0.5, 0.2], [-0.999, 0.1]])
+    logits = arc_face(cosines, torch.tensor([0, 0]), 0.35)
+    assert (logits[:, 0] < 32 * cosines[:, 0]).all()
+    assert torch.equal(logits[:, 1], 32 * cosines[:, 1])
+    assert torch.allclose(arc_face(cosines, torch.tensor([0, 0]), 0.0), 32 * cosines, atol=1e-4)
+
+
+def test_heat_is_one_in_the_cell_of_the_head_and_nowhere_without_one() -> None:
+    places = torch.full((2, 14), float("nan"))
+    places[0, :4] = torch.tensor([20.0, 20.0, 40.0, 44.0])  # the centre is 30, 32
+    heat = heat_map(places)
+    assert (heat == 1).nonzero().tolist() == [[0, 8, 7]]
+    assert not heat[1].any()
+    assert torch.isfinite(focal_loss(torch.zeros_like(heat), heat))
+
+
+def test_equal_error_rate_is_zero_when_apart_and_half_when_alike() -> None:
+    low, high = np.linspace(0, 0.4, 100, dtype=np.float32), np.linspace(0.6, 1, 100, dtype=np.float32)
+    assert equal_error_rate(high, low) == 0
+    assert equal_error_rate(high, high) == pytest.approx(0.5, abs=0.02)
+
+
+def test_reconstructions_stand_beside_what_was_drawn(tmp_path: Path, work: Path) -> None:
+    faces = face_store(tmp_path, 5, 2, lambda shown: 255 - shown)
+    assert faces.frames.shape == (2, 2, 12, 64, 64, 3)
+    assert (faces.frames[0] == 255 - faces.frames[1]).all()
+    seen = views(tmp_path, clip_store(work, 31, 16), lambda shown: 255 - shown, count=3)
+    assert (seen.rebuilt == 255 - seen.store.frames[:3]).all()
+
+
+def test_training_saves_the_judge_and_refuses_unknown_names(tmp_path: Path) -> None:
+    train_judges(JudgeSettings(("face_reward",), steps=2, people=4), tmp_path, tmp_path / "out")
+    assert (tmp_path / "out/judges/face_reward.safetensors").exists()
+    with pytest.raises(UsageError, match="no judge is called 'nose'"):
+        train_judges(JudgeSettings(("nose",)), tmp_path, tmp_path)
