@@ -13,7 +13,7 @@ from magicid.avatar.judge_losses import VARIED, arc_face, focal_loss, hard_negat
 from magicid.avatar.pretrain_judges import RECIPES, JudgeSettings, new_loss, train_judges
 from magicid.avatar.truth import VOCABULARIES, Truth, random_truth
 from magicid.core.errors import UsageError
-from magicid.perception.judges import NETWORKS
+from magicid.avatar.judges import NETWORKS
 
 
 @pytest.fixture(scope="module")

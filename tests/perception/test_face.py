@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from magicid.perception.face import TEMPLATE, Face, align, embed_video, overlap, similarity_warp, track
+from magicid.core.interfaces import Face
+from magicid.perception.face import TEMPLATE, align, embed_faces, observe, overlap, similarity_warp, track
 
 
 def face(x: float, score: float = 0.9, side: float = 20) -> Face:
@@ -61,6 +62,7 @@ class MeanColour:
     """Embeds a crop as its direction in RGB."""
 
     crop_size = 16
+    same_person = 0.9
 
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         means = crops.reshape(len(crops), -1, 3).mean(1).reshape(len(crops), 3)
@@ -70,7 +72,8 @@ class MeanColour:
 def test_frames_without_a_face_are_not_a_number() -> None:
     frames = np.full((4, 64, 64, 3), 90, np.uint8)
     frames[2] = 0
-    embeddings, faces = embed_video(frames, OneFace(), MeanColour())
+    video = observe(frames, "a person", 8.0, OneFace())
+    embeddings, faces = embed_faces(video, MeanColour()), video.faces
     assert embeddings.shape == (4, 3)
     assert np.isnan(embeddings).all(1).tolist() == [False, False, True, False]
     assert [found is None for found in faces] == [False, False, True, False]

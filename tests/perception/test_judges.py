@@ -8,7 +8,7 @@ import torch
 
 from magicid.avatar.prompts import TRIGGER, sentences
 from magicid.core.errors import DataError
-from magicid.perception.judges import (
+from magicid.avatar.judges import (
     NETWORKS,
     AvatarDetector,
     AvatarFaceEncoder,

@@ -9,8 +9,9 @@ from magicid.avatar.dataset import HELD_OUT, ClipStore, clip_store
 from magicid.avatar.judge_data import Reconstruct, face_store
 from magicid.avatar.judge_losses import same
 from magicid.avatar.truth import VOCABULARIES
-from magicid.perception.face import FaceDetector, FaceEncoder, align, overlap
-from magicid.perception.judges import WEIGHTS, AvatarDetector, AvatarFaceEncoder, Classifier, VideoText
+from magicid.core.interfaces import FaceDetector, FaceEncoder
+from magicid.perception.face import align, overlap
+from magicid.avatar.judges import WEIGHTS, AvatarDetector, AvatarFaceEncoder, Classifier, VideoText
 
 GROUP = 64  # sentences that a clip chooses from
 SHOTS = 4  # frames of each person, two of each of two clips

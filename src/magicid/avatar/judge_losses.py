@@ -71,7 +71,7 @@ def focal_loss(logits: Tensor, heat: Tensor) -> Tensor:
     """CenterNet's penalty-reduced focal loss (Zhou et al. 2019, Eq. 1), per head."""
     probability, positive = logits.sigmoid(), heat == 1
     hit = -(1 - probability).square() * F.logsigmoid(logits) * positive
-    false = -(1 - heat) ** 4 * probability.square() * F.logsigmoid(-logits) * ~positive
+    false = -((1 - heat) ** 4) * probability.square() * F.logsigmoid(-logits) * ~positive
     return (hit + false).sum() / positive.sum().clamp(min=1)
 
 

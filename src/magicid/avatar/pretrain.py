@@ -31,7 +31,7 @@ class Pretrain:
     out: Path = Path(__file__).parent / "weights"
     clips: int = 16_000  # rendered for training
     autoencoder: LoopSettings = field(
-        default=LoopSettings(steps=2500, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
+        default=LoopSettings(steps=1600, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
     transformer: LoopSettings = field(
         default=LoopSettings(

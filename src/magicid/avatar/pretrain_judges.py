@@ -16,7 +16,7 @@ from magicid.avatar.judge_data import Reconstruct, face_store, reconstructor, vi
 from magicid.avatar.judge_losses import ClassifierLoss, DetectorLoss, FaceLoss, VideoTextLoss
 from magicid.core.device import device
 from magicid.core.errors import UsageError
-from magicid.perception.judges import NETWORKS, save_judge
+from magicid.avatar.judges import NETWORKS, save_judge
 from magicid.perception.networks import TruthClassifier, VideoTextNetwork
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train

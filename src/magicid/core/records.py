@@ -92,3 +92,19 @@ class Metric(Record):
     low: float
     high: float
     count: int
+
+
+@dataclass(frozen=True)
+class Adapter(Record):
+    """Trained weights of one adapter."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Value(Record):
+    """What the report's judges say of one video."""
+
+    video: str
+    values: dict[str, float]

@@ -22,12 +22,15 @@ FAMILIES = {
     "hunyuan_video": "magicid.families.hunyuan_video:HunyuanVideo",
 }
 JUDGES = {
-    "avatar": "magicid.perception.judges:avatar",
+    "avatar": "magicid.avatar.judges:avatar",
 }
 REWARDS = {
     "identity": "magicid.rewards.identity:IdentityReward",
     "motion": "magicid.rewards.motion:MotionReward",
     "prompt": "magicid.rewards.prompt:PromptReward",
+}
+EXPORTS = {
+    "wan": "magicid.export.wan:exported_name",
 }
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",

@@ -1,42 +1,15 @@
-"""Faces in frames: what a detector and an encoder promise, and what every pair of them shares (align, track, embed)."""
+"""Faces in frames: what every detector and encoder shares (align, track, embed); the contracts are in core/interfaces.py."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from magicid.core.interfaces import Face, FaceDetector, FaceEncoder, Observation
+
 # Left eye, right eye, nose tip, left and right mouth corner of an aligned crop, in crop sizes: ArcFace's at 112 pixels
 TEMPLATE = np.array([(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)]) / 112
-
-
-@dataclass(frozen=True, eq=False)  # arrays do not compare
-class Face:
-    """One face of one frame; pixels count from the upper left corner."""
-
-    box: tuple[float, float, float, float]  # x0, y0, x1, y1
-    score: float  # 0..1
-    landmarks: NDArray[np.float32]  # (5, 2) x, y in the order of `TEMPLATE`
-
-
-class FaceDetector(Protocol):
-    """Finds faces."""
-
-    def detect(self, frames: NDArray[np.uint8]) -> list[list[Face]]:
-        """The faces of each of the RGB frames (T, H, W, 3), best first."""
-        ...
-
-
-class FaceEncoder(Protocol):
-    """Tells people apart."""
-
-    crop_size: int  # pixels
-
-    def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Unit vectors (N, D) of aligned RGB crops (N, crop_size, crop_size, 3)."""
-        ...
 
 
 def similarity_warp(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -82,15 +55,26 @@ def track(detections: list[list[Face]], least_overlap: float = 0.3) -> list[Face
     return path
 
 
-def embed_video(
-    frames: NDArray[np.uint8], detector: FaceDetector, encoder: FaceEncoder
-) -> tuple[NDArray[np.float32], list[Face | None]]:
-    """Embeddings (T, D) of the tracked person, rows of NaN where the face was not found, and the faces themselves."""
-    path = track(detector.detect(frames))
-    seen = [t for t, face in enumerate(path) if face is not None]
-    crops = [align(frames[t], face.landmarks, encoder.crop_size) for t, face in enumerate(path) if face is not None]
+def observe(frames: NDArray[np.uint8], prompt: str, fps: float, detector: FaceDetector) -> Observation:
+    """Find and follow the person of frames (T, H, W, 3) once, for every reward and metric."""
+    return Observation(frames, prompt, fps, track(detector.detect(frames)))
+
+
+def embed_faces(video: Observation, encoder: FaceEncoder) -> NDArray[np.float32]:
+    """Embeddings (T, D) of the tracked person; rows of nan where no face was found."""
+    seen = [t for t, face in enumerate(video.faces) if face is not None]
     side = encoder.crop_size
+    crops = [align(video.frames[t], face.landmarks, side) for t, face in enumerate(video.faces) if face is not None]
     found = encoder.embed(np.stack(crops) if crops else np.zeros((0, side, side, 3), np.uint8))
-    embeddings = np.full((len(frames), found.shape[1]), np.nan, np.float32)
+    embeddings = np.full((len(video.frames), found.shape[1]), np.nan, np.float32)
     embeddings[seen] = found
-    return embeddings, path
+    return embeddings
+
+
+def reference_faces(
+    images: Sequence[NDArray[np.uint8]], detector: FaceDetector, encoder: FaceEncoder
+) -> NDArray[np.float32]:
+    """Embeddings (R, D) of the best face of each photo (H, W, 3)."""
+    faces = [detector.detect(image[None])[0][0] for image in images]
+    crops = [align(image, face.landmarks, encoder.crop_size) for image, face in zip(images, faces, strict=True)]
+    return encoder.embed(np.stack(crops))

@@ -1,27 +1,23 @@
-"""Reward for a person who moves, up to as much as people in the base model's videos do."""
+"""Motion reward: how fast the person moves against the background; the score stage caps it at the base model's p75."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from magicid.perception.motion import subject_motion
-from magicid.perception.subject import Head
+from magicid.core.interfaces import Measured, Observation
+from magicid.perception.motion import subject_motion, top_flow
 
 
 @dataclass(frozen=True)
 class MotionReward:
-    """Subject motion as a share of the cap, at most 1: beyond the base model's, more motion is not better."""
+    """Subject motion in subject heights per second; the field's top-5% flow stands beside it in the details."""
 
-    cap: float  # subject heights per second: the base model's 75th percentile
     name: str = "motion"
 
-    def __post_init__(self) -> None:
-        if not 0 < self.cap < float("inf"):
-            raise ValueError(f"cap is {self.cap}; need a finite speed above 0: the base model's 75th percentile.")
-
-    def __call__(self, frames: NDArray[np.uint8], heads: Sequence[Head | None], fps: float) -> float | None:
-        """Reward in 0..1 of frames (T, H, W, 3); None where the motion could not be measured."""
-        value = subject_motion(frames, heads, fps).value
-        return None if value is None else min(value / self.cap, 1.0)
+    def __call__(self, video: Observation) -> Measured:
+        """The states are those of `subject_motion`: no person is "failed", too little to see "unmeasurable"."""
+        boxes = [None if face is None else face.box for face in video.faces]
+        measure = subject_motion(video.frames, boxes, video.fps)
+        details = {"valid": measure.valid, "top_flow": top_flow(video.frames)}
+        if measure.value is None:
+            return Measured(measure.state, 0.0 if measure.state == "failed" else math.nan, details)
+        return Measured(measure.state, measure.value, details)

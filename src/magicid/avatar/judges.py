@@ -16,17 +16,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from magicid import avatar
 from magicid.avatar.prompts import SUBJECTS, TABLES, TEMPLATES
 from magicid.avatar.truth import VOCABULARIES, Truth
 from magicid.core.device import device
 from magicid.core.errors import DataError
 from magicid.core.files import publish
 from magicid.perception import networks
-from magicid.perception.face import Face, overlap
+from magicid.core.interfaces import Face, Judges
+from magicid.perception.face import overlap
 from magicid.perception.networks import CELL, CROP, FRAMES, SIZE, to_input
 
-WEIGHTS = Path(avatar.__path__[0]) / "weights" / "judges"
+WEIGHTS = Path(__file__).parent / "weights" / "judges"
 _BATCH = 32  # clips; pictures and crops go by 8 times as many
 _PLACES = SIZE // CELL
 
@@ -122,6 +122,7 @@ class AvatarFaceEncoder:
     """A `FaceEncoder` of drawn faces; `name` is face_reward or face_report."""
 
     crop_size = CROP
+    same_person = 0.35  # two photos of one person lie above it, of two people below: docs/results.md
 
     def __init__(self, name: str, folder: Path = WEIGHTS) -> None:
         self.network = load_judge(name, folder)
@@ -179,3 +180,14 @@ class Classifier:
         """(N, 128), what the last layer reads; for Frechet distances."""
         standard = [standard_clip(clip) for clip in clips]
         return _gathered([self.network.features(batch) for batch in _batches(standard, _BATCH)])
+
+
+def avatar() -> Judges:
+    """All of them, each in its role."""
+    return Judges(
+        detector=AvatarDetector(),
+        face_reward=AvatarFaceEncoder("face_reward"),
+        face_report=AvatarFaceEncoder("face_report"),
+        text_reward=VideoText("video_text_reward"),
+        text_report=VideoText("video_text_report"),
+    )

@@ -1,0 +1,40 @@
+"""MagicID: personalise a text-to-video model to one person from a few photos, so that the face stays and the motion stays."""
+
+from typing import TYPE_CHECKING, Any
+
+from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError
+
+if TYPE_CHECKING:
+    from magicid.core.run import Common
+    from magicid.core.run_dir import RunDir
+    from magicid.pipeline import Pipeline, generate_clip, run_pipeline
+
+__version__ = "0.1.0"
+__all__ = [
+    "Common",
+    "DataError",
+    "Interrupted",
+    "MagicIDError",
+    "Pipeline",
+    "ResourceError",
+    "RunDir",
+    "UsageError",
+    "generate_clip",
+    "run_pipeline",
+]
+_LAZY = {
+    "Common": "magicid.core.run",
+    "Pipeline": "magicid.pipeline",
+    "RunDir": "magicid.core.run_dir",
+    "generate_clip": "magicid.pipeline",
+    "run_pipeline": "magicid.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch only when it is asked for."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'magicid' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

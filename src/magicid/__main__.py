@@ -1,0 +1,7 @@
+"""`python -m magicid`."""
+
+import sys
+
+from magicid.cli import main
+
+sys.exit(main())

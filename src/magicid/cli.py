@@ -1,0 +1,165 @@
+"""The command line: `magicid run`, a subcommand a stage, generate, avatar, experiment, doctor.
+
+The table of commands is printed without importing any of them; an error is one line, and its class is the exit code.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from magicid.core import tables
+from magicid.core.errors import MagicIDError, UsageError
+
+PRESET_NAMES = ("quick", "paper")
+
+
+def run(arguments: Sequence[str]) -> None:
+    """All stages: photos to a customised model, videos and a report."""
+    _run(arguments, "run")
+
+
+def generate(arguments: Sequence[str]) -> None:
+    """A new video of a finished run's person."""
+    import tyro
+
+    from magicid.pipeline import generate_clip
+
+    @dataclass(frozen=True)
+    class Arguments:
+        folder: tyro.conf.Positional[Path]  # a finished run
+        prompt: tyro.conf.Positional[str]
+        out: Path | None = None  # default: generated.mp4 in the run's folder, numbered
+        seed: int = 0
+        steps: int = 50
+
+    asked = tyro.cli(Arguments, args=list(arguments), prog="magicid generate")
+    out = asked.out or _free_name(asked.folder / "generated.mp4")
+    print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps))
+
+
+def avatar(arguments: Sequence[str]) -> None:
+    """Draw the photos of a new person: magicid avatar new --seed 7 --out photos/."""
+    if not arguments or arguments[0] not in ("new", "--help", "-h"):
+        raise UsageError(f"avatar {' '.join(arguments[:1]) or '(nothing)'}: unknown; the command is: magicid avatar new --seed 7 --out photos/.")
+    import tyro
+
+    from magicid.avatar.photos import new_photos
+
+    tyro.cli(new_photos, args=list(arguments[1:] if arguments[0] == "new" else arguments), prog="magicid avatar new")
+
+
+def experiment(arguments: Sequence[str]) -> None:
+    """Measure something and print a table or, with --json, one JSON object."""
+    import json
+
+    import tyro
+
+    if not arguments or arguments[0].startswith("-"):
+        print("experiments: " + ", ".join(tables.EXPERIMENTS))
+        return
+    name, *rest = arguments
+    kind = tables.load(tables.EXPERIMENTS, "experiment", name)
+    as_json = "--json" in rest
+    chosen = tyro.cli(kind, args=[a for a in rest if a != "--json"], prog=f"magicid experiment {name}")
+    result = chosen.run(quiet=as_json)  # type: ignore[attr-defined]
+    if as_json:
+        print(json.dumps(result))
+
+
+def doctor(arguments: Sequence[str]) -> None:
+    """Say what this machine has: device, precision, disk, the embedded models."""
+    from magicid.doctor import report
+
+    report()
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
+    "run": run,
+    "generate": generate,
+    "avatar": avatar,
+    "experiment": experiment,
+    "doctor": doctor,
+}
+
+
+def _run(arguments: Sequence[str], command: str) -> None:
+    """`run`, or one stage of it: the same settings, stopping after the stage."""
+    import tyro
+
+    from magicid.core.run import Common
+    from magicid.pipeline import PRESETS, Pipeline, print_result, run_pipeline
+
+    rest = list(arguments)
+    preset = "quick"
+    if "--preset" in rest:
+        at = rest.index("--preset")
+        preset = rest[at + 1] if at + 1 < len(rest) else ""
+        del rest[at : at + 2]
+        if preset not in PRESET_NAMES:
+            raise UsageError(f"preset {preset!r} is unknown; choose one of: {', '.join(PRESET_NAMES)}.")
+
+    @dataclass(frozen=True)
+    class Arguments:
+        photos: tyro.conf.Positional[Path]  # a folder with photos of one person
+        out: Path  # the run's folder; the same command again goes on where it stopped
+        base: str = Common.base  # a folder or hub id in the diffusers layout, or "avatar", the small model in the package
+        family: str = Common.family
+        judges: str = Common.judges
+        trigger: str = Common.trigger  # stands for the person in every prompt
+        seed: int = Common.seed
+        stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=PRESETS[preset])
+
+    about = f"Stages up to {command!r}." if command != "run" else "All stages."
+    asked = tyro.cli(
+        Arguments, args=rest, prog=f"magicid {command}", description=f"{about} --preset quick or paper; shown: {preset}."
+    )
+    common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed)
+    until = None if command == "run" else command
+    folder = run_pipeline(common, asked.stages, asked.out, until=until)
+    print_result(folder)
+
+
+def _free_name(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
+
+
+def overview() -> str:
+    """The help of `magicid` itself."""
+    lines = ["usage: magicid COMMAND [options]    (magicid COMMAND --help)", ""]
+    lines += [f"  {name:<12}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
+    lines += ["", "  one stage:  " + " ".join(tables.STAGES), "  experiments: " + " ".join(tables.EXPERIMENTS)]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        from magicid import __version__
+
+        print(__version__)
+        return 0
+    name, *rest = words
+    try:
+        if name in tables.STAGES and name not in COMMANDS:
+            _run(rest, name)
+        elif name in COMMANDS:
+            COMMANDS[name](rest)
+        else:
+            tables.load({key: "" for key in (*COMMANDS, *tables.STAGES)}, "command", name)
+    except MagicIDError as error:
+        print(f"magicid: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("magicid: interrupted; run the same command again to go on.", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,13 @@
+"""Wan's own names for LoRA tensors, which ComfyUI and diffusers both load."""
+
+_PARTS = {
+    "attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o",
+    "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
+}  # fmt: skip
+
+
+def exported_name(name: str) -> str:
+    """`blocks.0.attn1.to_q.lora_A.weight` becomes `diffusion_model.blocks.0.self_attn.q.lora_A.weight`."""
+    for ours, theirs in _PARTS.items():
+        name = name.replace(f".{ours}.", f".{theirs}.")
+    return f"diffusion_model.{name}"

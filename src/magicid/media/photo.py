@@ -1,0 +1,94 @@
+"""Photos of every kind that phones and programs save, read to upright 8-bit RGB; and the crop of a video's shape.
+
+Left out on purpose: colour profiles (values are taken as sRGB) and all but the first picture of animated files.
+"""
+
+import struct
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from magicid.core.errors import DataError
+from magicid.core.files import publish
+
+try:
+    from pillow_heif import register_heif_opener  # type: ignore[import-not-found, unused-ignore]
+
+    register_heif_opener()
+    FORMATS: tuple[str, ...] = ("JPEG", "PNG", "WEBP", "HEIF")
+except ImportError:
+    FORMATS = ("JPEG", "PNG", "WEBP")
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")
+MOST_PIXELS = 60_000_000
+LONGEST_SIDE = 20_000  # pixels
+
+_RULE = "photos are JPEG, PNG, WebP or HEIC by content. Export it as JPEG, or drop it."
+_SIZE = f"need at most {MOST_PIXELS // 10**6} megapixels and sides of {LONGEST_SIDE:,}. Make it smaller."
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error)  # Pillow's all
+
+
+def find_photos(folder: Path) -> list[Path]:
+    """The pictures of a folder, by suffix and sorted by name; hidden files and folders inside it are not looked at."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; photos are read from one. Name the folder that holds them.")
+    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    if not photos:
+        raise DataError(f"{folder}: 0 photos; need some in {', '.join(SUFFIXES)}. Put photos of the person there.")
+    return photos
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB: turned as its EXIF says, alpha over white, 16 bits scaled to 8."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # bombs are ours to judge; what else is odd does not stop the reading
+            with Image.open(path, formats=FORMATS) as file:
+                _refuse_bomb(path, *file.size)
+                file.load()
+                return _to_rgb(ImageOps.exif_transpose(file))
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path.name}: far too many pixels; {_SIZE}") from error
+    except UnidentifiedImageError as error:
+        heic = path.suffix.lower() in (".heic", ".heif") and "HEIF" not in FORMATS
+        rule = "HEIC needs a reader. Install pillow-heif, or export it as JPEG." if heic else _RULE
+        raise DataError(f"{path.name}: not a readable picture; {rule}") from error
+    except _BROKEN as error:
+        what = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path.name}: damaged ({what}); a photo must be whole. Copy it again, or drop it.") from error
+
+
+def _refuse_bomb(path: Path, width: int, height: int) -> None:
+    if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
+        raise DataError(f"{path.name}: {width} x {height} pixels; {_SIZE}")
+
+
+def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    if image.mode[0] in "IF":  # 16-bit grey, which convert("RGB") would cut off at 255
+        levels = np.asarray(image).astype(np.float64) / 257
+        return np.repeat(levels.round().clip(0, 255).astype(np.uint8)[..., None], 3, 2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"), np.uint8)
+
+
+def fit(image: NDArray[np.uint8], height: int, width: int, centre: tuple[float, float]) -> NDArray[np.uint8]:
+    """(height, width, 3): the largest part of that aspect, as near to `centre` (x, y in pixels) as the edges allow."""
+    rows, columns = image.shape[:2]
+    scale = min(rows / height, columns / width)
+    h, w = max(1, round(scale * height)), max(1, round(scale * width))
+    top = round(min(max(centre[1] - h / 2, 0), rows - h))
+    left = round(min(max(centre[0] - w / 2, 0), columns - w))
+    part = image[top : top + h, left : left + w]
+    how = cv2.INTER_AREA if scale >= 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, (width, height), interpolation=how), np.uint8)
+
+
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Publish an RGB image (H, W, 3)."""
+    publish(path, lambda temporary: Image.fromarray(image).save(temporary, format="PNG"))

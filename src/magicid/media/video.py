@@ -1,0 +1,106 @@
+"""Clips as mp4 files and as tensors. Shapes: B batch, C channels, F frames, H height, W width.
+
+A small clip is written enlarged, since players blur small pictures; the file says by how much, and reading undoes it.
+"""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from numpy.typing import NDArray
+from torch import Tensor
+
+from magicid.core.errors import DataError
+from magicid.core.files import publish
+
+CRF = 12  # x264's quality, 0 lossless to 51; 12 is hard to tell from the original
+SHORT_SIDE = 256  # pixels, from which a clip is written as it is
+
+_SHARED = Interpolation.AREA  # how 2 x 2 pixels share a colour, and how they get it back: without smearing it further,
+_SPREAD = Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # or darkening by 1 in 255
+_NOTE = "magicid: enlarged "
+_RULE = "videos are whole mp4 files. Make it again, or drop it."
+
+
+def enlargement(height: int, width: int) -> int:
+    """The smallest whole factor that brings the short side to `SHORT_SIDE` pixels."""
+    return -(-SHORT_SIDE // min(height, width))
+
+
+def write_video(path: Path, frames: NDArray[np.uint8], fps: float, enlarge: int | None = None) -> None:
+    """Publish frames (F, H, W, 3) RGB as H.264, each pixel a square of `enlarge` pixels (None: see `enlargement`)."""
+    height, width = frames.shape[1:3]
+    factor = enlarge or enlargement(height, width)
+    if height * factor % 2 or width * factor % 2:
+        factor *= 2  # yuv420p has one colour for 2 x 2 pixels
+    publish(path, lambda temporary: _encode(temporary, frames, fps, factor))
+
+
+def _encode(path: Path, frames: NDArray[np.uint8], fps: float, factor: int) -> None:
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        container.metadata["comment"] = f"{_NOTE}{factor}"
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.height, stream.width = frames.shape[1] * factor, frames.shape[2] * factor
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": str(CRF)}
+        codec = stream.codec_context
+        codec.colorspace, codec.color_range = Colorspace.ITU709, ColorRange.MPEG
+        codec.color_primaries = codec.color_trc = 1  # BT.709; without these players guess by size
+        for pixels in frames:
+            large = np.ascontiguousarray(pixels.repeat(factor, 0).repeat(factor, 1))
+            picture = av.VideoFrame.from_ndarray(large, format="rgb24")
+            yuv = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, interpolation=_SHARED)
+            container.mux(stream.encode(yuv))
+        container.mux(stream.encode(None))
+
+
+def read_video(path: Path) -> tuple[NDArray[np.uint8], float]:
+    """Frames (F, H, W, 3) RGB and frames a second; an enlarged clip comes back in its own size.
+
+    The file is opened by us and the demuxer forced, so a playlist named .mp4 cannot lead anywhere.
+    """
+    try:
+        with path.open("rb") as file, av.open(file, "r", format="mp4") as container:
+            if not container.streams.video:
+                raise DataError(f"{path.name}: no video stream; {_RULE}")
+            stream = container.streams.video[0]
+            stream.codec_context.options = {"err_detect": "explode"}
+            pictures = [_picture(path, frame) for frame in container.decode(stream)]
+            promised, fps = stream.frames, float(stream.average_rate or 0)
+            note = container.metadata.get("comment", "")
+    except (av.FFmpegError, OSError) as error:
+        raise DataError(f"{path.name}: unreadable ({error.strerror or error}); {_RULE}") from error
+    if not pictures or len(pictures) < promised:
+        raise DataError(f"{path.name}: {len(pictures)} of {promised} frames; {_RULE}")
+    return _reduced(np.stack(pictures), note), fps
+
+
+def _picture(path: Path, frame: av.VideoFrame) -> NDArray[np.uint8]:
+    if frame.is_corrupt:
+        raise DataError(f"{path.name}: damaged at {frame.time:.2f} s; {_RULE}")
+    return np.asarray(frame.to_ndarray(format="rgb24", interpolation=_SPREAD), np.uint8)
+
+
+def _reduced(frames: NDArray[np.uint8], note: str) -> NDArray[np.uint8]:
+    """Squares of pixels back to one pixel each, their mean."""
+    digits = note.removeprefix(_NOTE)
+    k = int(digits) if note.startswith(_NOTE) and digits.isdecimal() else 1
+    count, height, width, _ = frames.shape
+    if k < 2 or height % k or width % k:
+        return frames
+    squares = frames.reshape(count, height // k, k, width // k, k, 3)
+    means: NDArray[np.float32] = squares.mean((2, 4), dtype=np.float32)
+    return means.round().astype(np.uint8)
+
+
+def to_frames(video: Tensor) -> NDArray[np.uint8]:
+    """Videos (B, C, F, H, W) in -1..1 to pixels (B, F, H, W, 3)."""
+    pixels = ((video.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(pixels.permute(0, 2, 3, 4, 1).cpu().numpy())
+
+
+def to_tensor(frames: NDArray[np.uint8]) -> Tensor:
+    """Pixels (B, F, H, W, 3) to videos (B, C, F, H, W), fp32 in -1..1."""
+    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 4, 1, 2, 3).contiguous().float() / 127.5 - 1

@@ -1,0 +1,122 @@
+"""Runs the unfinished stages of a run in order; a finished run has nothing left to do."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from magicid import __version__
+from magicid.core import tables
+from magicid.core.errors import UsageError
+from magicid.core.files import sha256
+from magicid.core.records import Adapter, Metric
+from magicid.core.run import Common, Run
+from magicid.core.run_dir import RunDir
+from magicid.core.seeds import item_seed
+from magicid.media.video import to_frames, write_video
+from magicid.metrics.report import write_report
+from magicid.stages.evaluate import Evaluate
+from magicid.stages.finetune import Finetune
+from magicid.stages.generate import Generate
+from magicid.stages.optimize import Optimize
+from magicid.stages.pair import Pair
+from magicid.stages.prepare import Prepare
+from magicid.stages.prompts import Prompts
+from magicid.stages.sample import Sample
+from magicid.stages.score import Score
+from magicid.training import lora
+from magicid.training.adapters import load_adapter
+from magicid.training.sampling import sample
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Every stage's settings; the defaults are the paper's counts."""
+
+    prepare: Prepare = field(default_factory=Prepare)
+    finetune: Finetune = field(default_factory=Finetune)
+    prompts: Prompts = field(default_factory=Prompts)
+    sample: Sample = field(default_factory=Sample)
+    score: Score = field(default_factory=Score)
+    pair: Pair = field(default_factory=Pair)
+    optimize: Optimize = field(default_factory=Optimize)
+    generate: Generate = field(default_factory=Generate)
+    evaluate: Evaluate = field(default_factory=Evaluate)
+
+
+PRESETS = {
+    "paper": Pipeline(),
+    # The small base needs larger rates than 13B parameters do, and a laptop fewer steps: docs/decisions.md
+    "quick": Pipeline(
+        finetune=Finetune(steps=200, learning_rate=5e-4),
+        sample=Sample(strengths=(1.0, 0.8, 0.6, 0.45, 0.3), steps=20),
+        optimize=Optimize(steps=150, learning_rate=2e-4),
+        generate=Generate(steps=20),
+    ),
+}
+
+
+def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
+    """All settings as "stage.field" -> plain value, as `settings.yaml` holds them."""
+    plain = {"version": __version__}
+    nested = {"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline)
+    for prefix, values in nested.items():
+        for key, value in values.items():
+            kept = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            plain[f"{prefix}.{key}" if prefix else key] = kept
+    return plain
+
+
+def run_pipeline(
+    common: Common, pipeline: Pipeline, out: Path, console: Console | None = None, until: str | None = None
+) -> RunDir:
+    """Bring the run in `out` to its end (or the end of stage `until`), from wherever it was; returns its folder."""
+    console = console or Console()
+    folder = RunDir(out)
+    run = Run(folder, common, console)
+    digest = sha256(next(iter(sorted((run.base_path / "transformer").glob("*.safetensors")))))
+    folder.freeze(flatten(common, pipeline) | {"base_sha256": digest})
+    names = list(tables.STAGES)
+    left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
+    if not left:
+        console.print(f"{out}: nothing left to do.")
+    for name in left:
+        records = getattr(pipeline, name).run(run)
+        folder.publish(name, records)
+    return folder
+
+
+def print_result(folder: RunDir, console: Console | None = None) -> None:
+    """The table of base, fine-tuned and MagicID, and the report's path, when the run has come to its end."""
+    if not folder.finished("evaluate"):
+        return
+    table = Table("", "identity", "motion", "prompt", title="mean over the evaluation clips, with 95% intervals")
+    metrics = {(m.method, m.name): m for m in folder.read("evaluate", Metric)}
+    for method in dict.fromkeys(method for method, _ in metrics):
+        cells = [metrics[method, name] for name in ("identity", "motion", "prompt")]
+        table.add_row(method, *(f"{m.value:.3f}  [{m.low:.3f}, {m.high:.3f}]" for m in cells))
+    console = console or Console()
+    console.print(table)
+    console.print(f"adapter: {folder.root / 'adapter.safetensors'}")
+    console.print(f"report:  {write_report(folder)}")
+
+
+def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: int = 50) -> Path:
+    """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them."""
+    directory = RunDir(folder)
+    settings = directory.settings()
+    common = Common(**{f.name: settings[f.name] for f in dataclasses.fields(Common)})
+    run = Run(directory, common)
+    if not directory.finished("optimize"):
+        raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid run {common.photos} --out {folder}.")
+    family, geometry = run.family, run.family.geometry
+    load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])
+    text = prompt if common.trigger in prompt.lower() else f"{common.trigger}, {prompt}"
+    shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
+    with lora.using(family, "optimize"):
+        latents = sample(family, family.encode_prompts([text]), run.negative, [item_seed(seed, text)], shape, steps)
+    write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
+    return out

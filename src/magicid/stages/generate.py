@@ -1,0 +1,39 @@
+"""The same prompts and seeds from three models: the base, the fine-tuned one, and the one that HPO made."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from magicid.core.records import Adapter, Prompt, Video
+from magicid.core.run import Run
+from magicid.core.seeds import item_seed
+from magicid.training import lora
+from magicid.training.adapters import load_adapter
+from magicid.training.clips import Wanted, make_clips
+
+METHODS = {"base": None, "finetuned": "finetune", "magicid": "optimize"}  # method -> the stage that made its adapter
+
+
+@dataclass(frozen=True)
+class Generate:
+    """How many clips of each evaluation prompt, and how they are drawn."""
+
+    seeds: int = 2
+    steps: int = 50
+    batch: int = 10
+
+    def run(self, run: Run) -> Sequence[Video]:
+        """Draw what is not there yet."""
+        prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "evaluation"]
+        wanted = []
+        for method, stage in METHODS.items():
+            if stage:
+                load_adapter(run, stage, run.dir.read(stage, Adapter)[0])
+            for prompt in prompts:
+                for i in range(self.seeds):
+                    seed = item_seed(run.common.seed, "generate", prompt.id, i)  # the same noise for every method
+                    name = f"{method}-{prompt.id[-3:]}-{i}"
+                    wanted.append(Wanted(name, method, prompt.text, seed, stage, float(stage is not None)))
+        videos = make_clips(run, "generate", wanted, self.steps, self.batch)
+        for stage in filter(None, METHODS.values()):
+            lora.remove_adapter(run.family, stage)
+        return videos

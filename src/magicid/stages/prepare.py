@@ -1,0 +1,122 @@
+"""Photos of one person become static videos V_id: checked, cropped to the model's shape, held still and encoded.
+
+Every photo is looked at before anything is written, so one message says what is wrong with the folder.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from magicid.core.errors import DataError
+from magicid.core.files import publish, sha256
+from magicid.core.records import Photo
+from magicid.core.run import Run
+from magicid.media.photo import find_photos, fit, read_photo, write_png
+from magicid.media.video import to_tensor
+from magicid.perception.face import align
+
+SMALL_FACE = 40  # pixels, under which a real face was unlike itself (33 px: .77, 18 px: .22)
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A photo that passed: the picture in the model's shape and the face aligned."""
+
+    path: Path
+    image: NDArray[np.uint8]  # (H, W, 3)
+    crop: NDArray[np.uint8]  # (S, S, 3)
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Which photos will do."""
+
+    least_photos: int = 2
+
+    def run(self, run: Run) -> list[Photo]:
+        """Write `prepare/photo-000.png` and its latents (C, F, H, W) for every photo, or nothing."""
+        paths = find_photos(run.common.photos)
+        if len(paths) < self.least_photos:
+            raise DataError(
+                f"{run.common.photos}: {_count(len(paths), 'photo')}; need at least {self.least_photos}."
+                " Add photos of the same person."
+            )
+        portraits, problems = _look(run, paths)
+        problems += _strangers(run, portraits)
+        if problems:
+            more = len(problems) - 1
+            rest = f" (and {_count(more, 'more photo')} with problems)" if more else ""
+            raise DataError(problems[0] + rest)
+        numbered = list(enumerate(portraits))
+        return [_keep(run, f"photo-{i:03d}", portrait) for i, portrait in run.each("prepare", numbered, len(numbered))]
+
+
+def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[str]]:
+    """The photos with exactly one face, and a line for each of the others."""
+    geometry, portraits, problems = run.family.geometry, list[Portrait](), list[str]()
+    for path in paths:
+        try:
+            image = read_photo(path)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        faces = run.judges.detector.detect(image[None])[0]
+        if len(faces) != 1:
+            remedy = "Crop it or drop it." if faces else "Choose one that shows the face, or drop it."
+            problems.append(f"{path.name}: {_count(len(faces), 'face')}; need exactly 1. {remedy}")
+            continue
+        (x0, y0, x1, y1), landmarks = faces[0].box, faces[0].landmarks
+        if y1 - y0 < SMALL_FACE:
+            run.console.print(f"{path.name}: the face is {y1 - y0:.0f} px high; from {SMALL_FACE} it is known better.")
+        picture = fit(image, geometry.height, geometry.width, ((x0 + x1) / 2, (y0 + y1) / 2))
+        portraits.append(Portrait(path, picture, align(image, landmarks, run.judges.face_reward.crop_size)))
+    return portraits, problems
+
+
+def _strangers(run: Run, portraits: Sequence[Portrait]) -> list[str]:
+    """A line for each photo that looks like another person: the unlikest is set aside until the rest agree."""
+    if len(portraits) < 2:
+        return []
+    need = run.judges.face_reward.same_person
+    vectors = run.judges.face_reward.embed(np.stack([portrait.crop for portrait in portraits]))
+    cosines = (vectors @ vectors.T).astype(np.float64)
+    if len(portraits) == 2:
+        if cosines[0, 1] >= need:
+            return []
+        names = " and ".join(portrait.path.name for portrait in portraits)
+        what = f"look like two people (similarity {_short(cosines[0, 1])}; need {_short(need)})"
+        return [f"{names}: {what}. Drop one and add another, or split the folder."]
+    np.fill_diagonal(cosines, np.nan)
+    problems, left = [], list(range(len(portraits)))
+    while len(left) > 1:
+        medians = np.nanmedian(cosines[np.ix_(left, left)], 1)
+        worst = int(medians.argmin())
+        if medians[worst] >= need:
+            break
+        what = f"looks like another person (median similarity {_short(medians[worst])}; need {_short(need)})"
+        problems.append(f"{portraits[left.pop(worst)].path.name}: {what}. Drop it, or split the folder.")
+    return problems
+
+
+@torch.no_grad()
+def _keep(run: Run, key: str, portrait: Portrait) -> Photo:
+    image, latents = run.path("prepare", f"{key}.png"), run.path("prepare", f"{key}.safetensors")
+    still = np.repeat(portrait.image[None], run.family.geometry.frames, 0)
+    tensors = {"latents": run.family.encode(to_tensor(still[None]))[0].float().cpu().contiguous()}
+    write_png(run.file(image), portrait.image)
+    publish(run.file(latents), lambda target: save_file(tensors, target))
+    return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), kept=True, reason="")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _short(cosine: float) -> str:
+    """.12 for 0.12."""
+    return f"{cosine:.2f}".replace("0.", ".", 1)

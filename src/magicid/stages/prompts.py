@@ -1,0 +1,92 @@
+"""Prompts of the preference repository and of the evaluation, each with the trigger words that stand for the person.
+
+From an OpenAI-compatible endpoint when one is configured (MAGICID_LLM_URL, MAGICID_LLM_MODEL, MAGICID_LLM_KEY), else
+from the grammar of the embedded world, or from a list of twenty for other base models.
+"""
+
+import json
+import os
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from magicid.core.errors import DataError
+from magicid.core.records import Prompt
+from magicid.core.run import EMBEDDED, Run
+from magicid.core.seeds import item_seed
+
+SCENES_OF_LIFE = (
+    "walks along a beach at sunset, waves rolling in", "dances at a street festival", "reads a book in a cafe and laughs",
+    "runs through a park in autumn", "cooks in a bright kitchen, steam rising", "plays the guitar on a stage",
+    "waves from the window of a train", "rides a bicycle through an old town", "as a firefighter turns to the camera",
+    "as a scientist in a lab coat looks through a microscope", "in a tactical suit walks through smoke",
+    "as a tribal warrior dances by a fire", "as an aviator climbs out of a plane", "throws snow into the air",
+    "boxes in a gym", "paints on a large canvas", "talks to the camera in a garden", "jumps into a swimming pool",
+    "in a business suit walks up stairs", "plays with a dog on a meadow",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """How many, and where from."""
+
+    repository: int = 20
+    evaluation: int = 10
+    source: str = "auto"  # "auto", "grammar", "list" or "endpoint"
+
+    def run(self, run: Run) -> Sequence[Prompt]:
+        """Write both sets; the evaluation's prompts do not occur in the repository."""
+        total = self.repository + self.evaluation
+        texts = {"grammar": _grammar, "list": _listed, "endpoint": _endpoint}[self._source(run)](run, total)
+        texts = list(dict.fromkeys(texts))
+        if len(texts) < total:
+            raise DataError(f"{len(texts)} different prompts, {total} are needed; lower --prompts.repository or --prompts.evaluation.")
+        splits = ["repository"] * self.repository + ["evaluation"] * self.evaluation
+        return [Prompt(f"prompt-{i:03d}", text, split) for i, (text, split) in enumerate(zip(texts, splits, strict=False))]
+
+    def _source(self, run: Run) -> str:
+        if self.source not in ("auto", "grammar", "list", "endpoint"):
+            raise DataError(f"prompts.source {self.source!r} is unknown; choose auto, grammar, list or endpoint.")
+        if self.source != "auto":
+            return self.source
+        if os.environ.get("MAGICID_LLM_URL"):
+            return "endpoint"
+        return "grammar" if run.common.base == EMBEDDED else "list"
+
+
+def _grammar(run: Run, count: int) -> list[str]:
+    from magicid.avatar.prompts import describe
+    from magicid.avatar.truth import random_truth
+
+    rng = np.random.default_rng(item_seed(run.common.seed, "prompts"))
+    found: dict[str, str] = {}
+    while len(found) < count:
+        truth = random_truth(rng)
+        found.setdefault(repr((truth.scene, truth.outfit, truth.action)), describe(truth, rng, run.common.trigger))
+    return list(found.values())
+
+
+def _listed(run: Run, count: int) -> list[str]:
+    subject = run.common.trigger[0].upper() + run.common.trigger[1:]
+    return [f"{subject} {what}." for what in SCENES_OF_LIFE][:count]
+
+
+def _endpoint(run: Run, count: int) -> list[str]:
+    url = os.environ.get("MAGICID_LLM_URL", "").rstrip("/") + "/chat/completions"
+    ask = (
+        f"Write {count} prompts for a text-to-video model, one a line, no numbering. Each is one English sentence about "
+        f"'{run.common.trigger}' (use these words for the person) with a clear action, an outfit or role, and a scene."
+    )
+    body = {"model": os.environ.get("MAGICID_LLM_MODEL", "default"), "seed": run.common.seed, "messages": [{"role": "user", "content": ask}]}
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    if key := os.environ.get("MAGICID_LLM_KEY"):
+        request.add_header("Authorization", f"Bearer {key}")
+    try:
+        with urllib.request.urlopen(request, timeout=120) as response:
+            text = json.load(response)["choices"][0]["message"]["content"]
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise DataError(f"{url}: no usable answer ({error}); unset MAGICID_LLM_URL to use the built-in prompts.") from error
+    lines = [line.strip(" -*0123456789.)\t") + "." for line in text.splitlines() if run.common.trigger in line]
+    return lines[:count]

@@ -1,0 +1,41 @@
+"""The preference video repository: V_t from the fine-tuned model, V_s from the base model (V_id are prepare's static videos)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from magicid.core.records import Adapter, Prompt, Video
+from magicid.core.run import Run
+from magicid.core.seeds import item_seed
+from magicid.training import lora
+from magicid.training.adapters import load_adapter
+from magicid.training.clips import Wanted, make_clips
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How many clips a prompt, and how they are drawn."""
+
+    finetuned_per_prompt: int = 5
+    base_per_prompt: int = 1
+    strengths: tuple[float, ...] = (1.0,)  # of the adapter, in turn over a prompt's clips; less than 1 moves more
+    steps: int = 50
+    batch: int = 10
+
+    def run(self, run: Run) -> Sequence[Video]:
+        """Draw what is not there yet."""
+        adapter = run.dir.read("finetune", Adapter)[0]
+        load_adapter(run, "stage_one", adapter)
+        prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "repository"]
+        wanted = []
+        for prompt in prompts:
+            for i in range(self.finetuned_per_prompt):
+                strength = self.strengths[i % len(self.strengths)]
+                wanted.append(self._clip(run, "finetuned", prompt, i, "stage_one", strength))
+            wanted += [self._clip(run, "base", prompt, i, None, 0.0) for i in range(self.base_per_prompt)]
+        videos = make_clips(run, "sample", wanted, self.steps, self.batch)
+        lora.remove_adapter(run.family, "stage_one")
+        return videos
+
+    def _clip(self, run: Run, origin: str, prompt: Prompt, index: int, adapter: str | None, strength: float) -> Wanted:
+        seed = item_seed(run.common.seed, "sample", origin, prompt.id, index)
+        return Wanted(f"{origin}-{prompt.id[-3:]}-{index}", origin, prompt.text, seed, adapter, strength)

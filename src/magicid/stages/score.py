@@ -1,0 +1,90 @@
+"""Score every video of the repository by identity, motion and prompt; raw values, states, and calibrated to 1..10."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from magicid.core import records, tables
+from magicid.core.errors import DataError
+from magicid.core.interfaces import Frames, Reward
+from magicid.core.records import Photo, Video
+from magicid.core.run import Run
+from magicid.core.run_dir import Journal
+from magicid.media.photo import read_photo
+from magicid.media.video import read_video
+from magicid.perception.face import observe, reference_faces
+from magicid.rewards.calibration import calibrate
+
+
+@dataclass(frozen=True)
+class Score:
+    """What counts as too much motion, and when to give up."""
+
+    motion_cap_percentile: float = 75.0  # of the base model's clips: beyond it, more motion is not better
+    most_unusable: float = 0.5  # share of videos without a finite score at which the stage stops
+
+    def run(self, run: Run) -> Sequence[records.Score]:
+        """Measure each clip once, then calibrate all together."""
+        rewards = self._rewards(run)
+        journal = Journal(run.dir, "score")
+        scores = []
+        total = len(run.dir.read("sample", Video)) + len(run.dir.read("prepare", Photo))
+        for key, prompt, source in run.each("score", repository(run), total):
+            score = journal.get(records.Score, key)
+            if score is None:
+                score = self._measure(run, key, prompt, frames_of(run, source), rewards)
+                journal.add(score, key)
+            scores.append(score)
+        return self._calibrated(run, scores)
+
+    def _rewards(self, run: Run) -> list[Reward]:
+        judges = run.judges
+        photos = [read_photo(run.file(photo.image)) for photo in run.dir.read("prepare", Photo)]
+        references = reference_faces(photos, judges.detector, judges.face_reward)
+        arguments = {"identity": (judges.face_reward, references), "prompt": (judges.text_reward,)}
+        return [tables.load(tables.REWARDS, "reward", name)(*arguments.get(name, ())) for name in tables.REWARDS]
+
+    def _measure(self, run: Run, key: str, prompt: str, frames: Frames, rewards: list[Reward]) -> records.Score:
+        video = observe(frames, prompt, run.family.geometry.fps, run.judges.detector)
+        measured = {reward.name: reward(video) for reward in rewards}
+        return records.Score(
+            key,
+            raw={name: m.value for name, m in measured.items()},
+            scaled={},
+            state={name: m.state for name, m in measured.items()},
+            details={name: m.details for name, m in measured.items()},
+        )
+
+    def _calibrated(self, run: Run, scores: list[records.Score]) -> list[records.Score]:
+        usable = [s for s in scores if all(np.isfinite(v) for v in s.raw.values())]
+        if len(usable) < (1 - self.most_unusable) * len(scores):
+            raise DataError(f"{len(usable)} of {len(scores)} videos have finite scores; look at {run.dir.stage('sample')} and its mp4s.")
+        base = {video.id for video in run.dir.read("sample", Video) if video.origin == "base"}
+        motions = [s.raw["motion"] for s in usable if s.video in base]
+        cap = float(np.percentile(motions, self.motion_cap_percentile)) if motions else float("inf")
+        scaled = {
+            name: calibrate({s.video: s.raw[name] for s in usable}, cap if name == "motion" else float("inf"))
+            for name in tables.REWARDS
+        }
+        good = {s.video for s in usable}
+        return [
+            records.Score(s.video, s.raw, {name: scaled[name][s.video] for name in scaled} if s.video in good else {}, s.state, s.details)
+            for s in scores
+        ]
+
+
+def repository(run: Run) -> Iterator[tuple[str, str, Video | Photo]]:
+    """(id, prompt, record) of every video: V_t and V_s, then the static videos V_id."""
+    for video in run.dir.read("sample", Video):
+        yield video.id, video.prompt, video
+    for photo in run.dir.read("prepare", Photo):
+        yield photo.id, run.common.trigger, photo
+
+
+def frames_of(run: Run, record: Video | Photo) -> Frames:
+    """A record's frames at the family's size."""
+    geometry = run.family.geometry
+    if isinstance(record, Photo):
+        return np.repeat(read_photo(run.file(record.image))[None], geometry.frames, 0)
+    return read_video(run.file(record.file))[0]

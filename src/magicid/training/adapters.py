@@ -1,0 +1,28 @@
+"""A run's adapters on disk: written by the training stages, read by those that sample."""
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from magicid.core.errors import DataError
+from magicid.core.files import publish, sha256
+from magicid.core.records import Adapter
+from magicid.core.run import Run
+from magicid.training import lora
+
+
+def save_adapter(run: Run, stage: str, weights: dict[str, Tensor]) -> Adapter:
+    """Publish an adapter's weights under a stage, by our own names."""
+    path = run.path(stage, "adapter.safetensors")
+    publish(run.file(path), lambda target: save_file(weights, target))
+    return Adapter(path, sha256(run.file(path)))
+
+
+def load_adapter(run: Run, name: str, record: Adapter) -> None:
+    """Bring a stage's adapter into the family under `name`, in the size that the run's settings give."""
+    path = run.file(record.file)
+    if sha256(path) != record.sha256:
+        raise DataError(f"{path}: sha256 differs from its manifest; delete {path.parent} and run again.")
+    settings = run.dir.settings()
+    targets = tuple(settings["finetune.targets"])
+    lora.add_adapter(run.family, name, lora.LoraSettings(settings["finetune.rank"], settings["finetune.alpha"], targets))
+    lora.load_weights(run.family, name, load_file(path))

@@ -1,0 +1,74 @@
+"""Draw clips and keep them: latents and mp4, each published whole and entered in the stage's journal, so a kill costs one batch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from safetensors.torch import save_file
+
+from magicid.core.errors import DataError
+from magicid.core.files import publish, sha256
+from magicid.core.records import Video
+from magicid.core.run import Run
+from magicid.core.run_dir import Journal
+from magicid.media.video import to_frames, write_video
+from magicid.training import lora
+from magicid.training.sampling import sample
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One clip to draw."""
+
+    id: str
+    origin: str
+    prompt: str
+    seed: int
+    adapter: str | None  # None: the base model alone
+    strength: float = 1.0
+
+
+def make_clips(run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch: int) -> list[Video]:
+    """Records of all wanted clips, in order; those that the journal holds whole are not drawn again."""
+    family, geometry = run.family, run.family.geometry
+    shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
+    journal = Journal(run.dir, stage)
+    done: dict[str, Video] = {}
+    with run.bar(stage, len(wanted)) as bar:
+        for clip in wanted:
+            video = journal.get(Video, clip.id, run.path(stage, f"{clip.id}.safetensors"))
+            if video is not None and run.file(video.file).exists():
+                done[clip.id] = video
+                bar.advance(bar.task_ids[0])
+        for (adapter, strength), group in groupby(
+            sorted((w for w in wanted if w.id not in done), key=_setting), key=lambda w: (w.adapter, w.strength)
+        ):
+            clips = list(group)
+            for start in range(0, len(clips), batch):
+                part = clips[start : start + batch]
+                with lora.using(family, adapter, strength):
+                    latents = sample(
+                        family, family.encode_prompts([c.prompt for c in part]), run.negative,
+                        [c.seed for c in part], shape, steps,
+                    ).float().cpu()  # fmt: skip
+                frames = to_frames(family.decode(latents))
+                for clip, latent, pictures in zip(part, latents, frames, strict=True):
+                    done[clip.id] = _keep(run, stage, clip, latent, pictures)
+                    journal.add(done[clip.id], clip.id)
+                    bar.advance(bar.task_ids[0])
+    return [done[clip.id] for clip in wanted]
+
+
+def _setting(clip: Wanted) -> tuple[str, float]:
+    return clip.adapter or "", clip.strength
+
+
+def _keep(run: Run, stage: str, clip: Wanted, latent: torch.Tensor, frames: object) -> Video:
+    if not torch.isfinite(latent).all():
+        raise DataError(f"{clip.id}: the sampled latents are not finite; lower the strength or the learning rate.")
+    tensors = {"latents": latent.contiguous()}
+    path, movie = run.path(stage, f"{clip.id}.safetensors"), run.path(stage, f"{clip.id}.mp4")
+    write_video(run.file(movie), frames, run.family.geometry.fps)  # type: ignore[arg-type]
+    publish(run.file(path), lambda target: save_file(tensors, target))
+    return Video(clip.id, clip.origin, clip.prompt, clip.seed, clip.strength, movie, path, sha256(run.file(path)))
