@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from magicid._version import __version__
 from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
     from magicid.core.run_dir import RunDir
     from magicid.pipeline import Pipeline, generate_clip, run_pipeline
 
-__version__ = "0.1.0"
+
 __all__ = [
     "Common",
     "DataError",
@@ -19,6 +20,7 @@ __all__ = [
     "ResourceError",
     "RunDir",
     "UsageError",
+    "__version__",
     "generate_clip",
     "run_pipeline",
 ]

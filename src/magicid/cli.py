@@ -42,7 +42,7 @@ def generate(arguments: Sequence[str]) -> None:
 def avatar(arguments: Sequence[str]) -> None:
     """Draw the photos of a new person: magicid avatar new --seed 7 --out photos/."""
     if not arguments or arguments[0] not in ("new", "--help", "-h"):
-        raise UsageError(f"avatar {' '.join(arguments[:1]) or '(nothing)'}: unknown; the command is: magicid avatar new --seed 7 --out photos/.")
+        raise UsageError(f"avatar {' '.join(arguments[:1]) or '(nothing)'}: unknown; use: magicid avatar new --seed 7 --out DIR.")
     import tyro
 
     from magicid.avatar.photos import new_photos
@@ -113,7 +113,10 @@ def _run(arguments: Sequence[str], command: str) -> None:
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
     asked = tyro.cli(
-        Arguments, args=rest, prog=f"magicid {command}", description=f"{about} --preset quick or paper; shown: {preset}."
+        Arguments,
+        args=rest,
+        prog=f"magicid {command}",
+        description=f"{about} --preset quick or paper; shown: {preset}.",
     )
     common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed)
     until = None if command == "run" else command
@@ -144,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(overview())
         return 0
     if words[0] == "--version":
-        from magicid import __version__
+        from magicid._version import __version__
 
         print(__version__)
         return 0
@@ -155,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif name in COMMANDS:
             COMMANDS[name](rest)
         else:
-            tables.load({key: "" for key in (*COMMANDS, *tables.STAGES)}, "command", name)
+            tables.load(dict.fromkeys((*COMMANDS, *tables.STAGES), ""), "command", name)
     except MagicIDError as error:
         print(f"magicid: {error}", file=sys.stderr)
         return error.exit_code

@@ -6,7 +6,7 @@ import shutil
 import torch
 from rich.console import Console
 
-from magicid import __version__
+from magicid._version import __version__
 from magicid.core.device import device, fast_dtype
 from magicid.core.run import WEIGHTS
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from magicid import __version__
+from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import UsageError
 from magicid.core.files import sha256
@@ -61,7 +61,7 @@ PRESETS = {
 
 def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
     """All settings as "stage.field" -> plain value, as `settings.yaml` holds them."""
-    plain = {"version": __version__}
+    plain: dict[str, Any] = {"version": __version__}
     nested = {"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline)
     for prefix, values in nested.items():
         for key, value in values.items():
@@ -111,7 +111,9 @@ def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: in
     common = Common(**{f.name: settings[f.name] for f in dataclasses.fields(Common)})
     run = Run(directory, common)
     if not directory.finished("optimize"):
-        raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid run {common.photos} --out {folder}.")
+        raise UsageError(
+            f"{folder}: the stage 'optimize' is not finished; finish it with: magicid run {common.photos} --out {folder}."
+        )
     family, geometry = run.family, run.family.geometry
     load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])
     text = prompt if common.trigger in prompt.lower() else f"{common.trigger}, {prompt}"

@@ -136,6 +136,6 @@ def poses(truth: Truth, seed: int, frames: int, fps: float) -> list[Pose]:
                 y=pose.y + 0.07 * (dy - 0.5),
                 scale=pose.scale * (0.94 + 0.12 * size),
                 blink=1.0 if index == blink_at else pose.blink,
-            )  # fmt: skip
+            )
         )
     return moments

@@ -12,9 +12,7 @@ from magicid.avatar.identity import Identity
 
 _ARC = np.linspace(-1, 1, 9)
 _BOW = 1 - _ARC**2
-_CREST = np.array(
-    [-0.2, -0.34 - 0.5j, -0.22 - 0.34j, -0.12 - 0.66j, -0.4j, 0.12 - 0.66j, 0.22 - 0.34j, 0.34 - 0.5j, 0.2]
-)
+_CREST = np.array([-0.2, -0.34 - 0.5j, -0.22 - 0.34j, -0.12 - 0.66j, -0.4j, 0.12 - 0.66j, 0.22 - 0.34j, 0.34 - 0.5j, 0.2])
 _SIDE_PART = (0.16j + 0.05) * np.sin(np.linspace(0, np.pi, 20)) * np.linspace(0.2, 1.2, 20)
 _WHITE: Colour = (252, 250, 246)
 _GRIN: Colour = (92, 22, 30)
@@ -163,9 +161,7 @@ class Head:
             c.poly([left - 0.06, right + 0.06, chin + 0.24 - 0.02j, chin + 0.08j, chin - 0.24 - 0.02j], colour)
         if who.beard in ("moustache", "goatee"):
             top, end = middle - 0.15j, 0.95 * reach - 0.02j
-            c.line(
-                [top + 0.11j - end, top - reach * 0.4, top + reach * 0.4, top + 0.11j + end.conjugate()], 0.11, colour
-            )
+            c.line([top + 0.11j - end, top - reach * 0.4, top + reach * 0.4, top + 0.11j + end.conjugate()], 0.11, colour)
 
     def _eye(self, c: Canvas, p: NDArray[np.complex128], name: str, s: int, pose: Pose) -> None:
         who = self.who

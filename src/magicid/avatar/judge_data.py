@@ -59,9 +59,7 @@ class FaceStore:
         return align(picture, careless + rng.normal(0, 0.7, (5, 2)), CROP)
 
 
-def face_store(
-    folder: Path, seed: int, people: int, reconstruct: Reconstruct | None = None, workers: int = 2
-) -> FaceStore:
+def face_store(folder: Path, seed: int, people: int, reconstruct: Reconstruct | None = None, workers: int = 2) -> FaceStore:
     """Open the store under `folder`, drawing it first where it is not there."""
     base = folder / f"faces-{seed}-{people}{'-both' if reconstruct else ''}"
     if not (base / "done").exists():

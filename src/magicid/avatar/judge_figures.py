@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from magicid.avatar.dataset import HELD_OUT, ClipStore, clip_store
 from magicid.avatar.judge_data import Reconstruct, face_store
 from magicid.avatar.judge_losses import same
+from magicid.avatar.judges import WEIGHTS, AvatarDetector, AvatarFaceEncoder, Classifier, VideoText
 from magicid.avatar.truth import VOCABULARIES
 from magicid.core.interfaces import FaceDetector, FaceEncoder
 from magicid.perception.face import align, overlap
-from magicid.avatar.judges import WEIGHTS, AvatarDetector, AvatarFaceEncoder, Classifier, VideoText
 
 GROUP = 64  # sentences that a clip chooses from
 SHOTS = 4  # frames of each person, two of each of two clips
@@ -67,9 +67,7 @@ def shots(
     return embeddings, seen // SHOTS, len(seen) / len(flat)
 
 
-def pair_cosines(
-    embeddings: NDArray[np.float32], labels: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def pair_cosines(embeddings: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Cosines of all pairs of one person, and of all pairs of two."""
     rows, columns = np.triu_indices(len(labels), 1)
     cosines, mine = (embeddings @ embeddings.T)[rows, columns], labels[rows] == labels[columns]

@@ -105,8 +105,7 @@ def arc_face(cosines: Tensor, labels: Tensor, margin: float, scale: float = 32.0
 def hard_negatives(truth: Truth, rng: np.random.Generator) -> list[Truth]:
     """Three truths, each different from `truth` in exactly one field: scene, outfit, action."""
     return [
-        replace(truth, **{name: str(rng.choice([v for v in VOCABULARIES[name] if v != getattr(truth, name)]))})
-        for name in VARIED
+        replace(truth, **{name: str(rng.choice([v for v in VOCABULARIES[name] if v != getattr(truth, name)]))}) for name in VARIED
     ]
 
 

@@ -21,8 +21,8 @@ from magicid.avatar.truth import VOCABULARIES, Truth
 from magicid.core.device import device
 from magicid.core.errors import DataError
 from magicid.core.files import publish
-from magicid.perception import networks
 from magicid.core.interfaces import Face, Judges
+from magicid.perception import networks
 from magicid.perception.face import overlap
 from magicid.perception.networks import CELL, CROP, FRAMES, SIZE, to_input
 

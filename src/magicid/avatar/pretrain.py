@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import tyro
 from rich.progress import Progress
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.training.log import Log
-from magicid.training.loop import Loss, LoopSettings, train
+from magicid.training.loop import LoopSettings, Loss, train
 
 PARTS = ("autoencoder", "transformer", "judges")
 
@@ -34,9 +35,7 @@ class Pretrain:
         default=LoopSettings(steps=1600, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
     transformer: LoopSettings = field(
-        default=LoopSettings(
-            steps=2000, learning_rate=8e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99), ema_decay=0.998
-        )
+        default=LoopSettings(steps=2000, learning_rate=8e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99), ema_decay=0.998)
     )
     judges: JudgeSettings = field(default=JudgeSettings())
 
@@ -67,7 +66,7 @@ def transformer(settings: Pretrain) -> None:
 
     store = clip_store(settings.work, seed=2, count=settings.clips)
     folder = settings.out / "base" / "vae"
-    vae = AutoencoderKLWan.from_pretrained(folder).eval()
+    vae = AutoencoderKLWan.from_pretrained(folder, torch_dtype=torch.float32).eval()
     latents = part.encode_store(vae, store, settings.work / "latents.npy")
     tokenizer = part.new_tokenizer()
     model = part.TextToLatents(latents.shape[1], len(tokenizer))

@@ -6,6 +6,7 @@ Its convolutions are causal in time; called on a whole clip at once they give wh
 """
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ def _spread(convolution: nn.Conv3d, rows: Tensor, bias: Tensor) -> None:
     count = 2 * len(rows)
     convolution.weight[: count + 1] = 0
     convolution.weight[0:count:2, :, -1, 1, 1], convolution.weight[1:count:2, :, -1, 1, 1] = rows, -rows
-    convolution.bias[0:count:2], convolution.bias[1:count:2], convolution.bias[count] = bias, -bias, CONSTANT
+    offset = cast(Tensor, convolution.bias)
+    offset[0:count:2], offset[1:count:2], offset[count] = bias, -bias, CONSTANT
 
 
 def _gather(convolution: nn.Conv3d, columns: Tensor, bias: Tensor) -> None:
@@ -74,7 +76,7 @@ def _gather(convolution: nn.Conv3d, columns: Tensor, bias: Tensor) -> None:
     columns = columns * CONSTANT / convolution.in_channels**0.5
     nn.init.zeros_(convolution.weight)
     convolution.weight[:, 0:count:2, -1, 1, 1], convolution.weight[:, 1:count:2, -1, 1, 1] = columns, -columns
-    convolution.bias.copy_(bias)
+    cast(Tensor, convolution.bias).copy_(bias)
 
 
 def encode(vae: AutoencoderKLWan, video_BCFHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,9 +14,9 @@ from torch import nn
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.judge_data import Reconstruct, face_store, reconstructor, views
 from magicid.avatar.judge_losses import ClassifierLoss, DetectorLoss, FaceLoss, VideoTextLoss
+from magicid.avatar.judges import NETWORKS, save_judge
 from magicid.core.device import device
 from magicid.core.errors import UsageError
-from magicid.avatar.judges import NETWORKS, save_judge
 from magicid.perception.networks import TruthClassifier, VideoTextNetwork
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
@@ -48,9 +48,7 @@ RECIPES = {
 }
 
 
-def new_loss(
-    name: str, network: nn.Module, work: Path, clips: int, people: int, reconstruct: Reconstruct | None
-) -> Loss:
+def new_loss(name: str, network: nn.Module, work: Path, clips: int, people: int, reconstruct: Reconstruct | None) -> Loss:
     """The loss of the judge of that name, on its data under `work`."""
     if name.startswith("face"):
         return FaceLoss(network, face_store(work, RECIPES[name].seed, people, reconstruct), name)

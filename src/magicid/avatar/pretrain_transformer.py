@@ -92,7 +92,12 @@ class TransformerLoss:
     """Flow matching on cached latents; times are logit-normal (arXiv:2403.03206)."""
 
     def __init__(
-        self, model: TextToLatents, tokenizer: PreTrainedTokenizerFast, store: ClipStore, latents: Tensor, batch: int = 32
+        self,
+        model: TextToLatents,
+        tokenizer: PreTrainedTokenizerFast,
+        store: ClipStore,
+        latents: Tensor,
+        batch: int = 32,
     ) -> None:
         self.model, self.tokenizer, self.store, self.latents, self.batch = model, tokenizer, store, latents, batch
         self.law = FlowMatching()

@@ -1,4 +1,4 @@
-"""English sentences about the embedded world, and back: `describe` a truth in one of many phrasings, `parse` what a sentence says."""
+"""English sentences about the embedded world, and back: `describe` a truth in many phrasings, `parse` what one says."""
 
 import re
 

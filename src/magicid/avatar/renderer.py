@@ -60,9 +60,7 @@ def camera_path(camera: str, rng: np.random.Generator, frames: int, fps: float) 
     return list(zip(zoom.tolist(), shift.tolist(), strict=True))
 
 
-def render_clip(
-    identity: Identity, truth: Truth, seed: int, frames: int = 17, size: int = 64, fps: float = 8.0
-) -> Clip:
+def render_clip(identity: Identity, truth: Truth, seed: int, frames: int = 17, size: int = 64, fps: float = 8.0) -> Clip:
     """Draw a clip; the same arguments always give the same pixels."""
     rng = np.random.default_rng([seed, 0xC1])
     path = camera_path(truth.camera, rng, frames, fps)

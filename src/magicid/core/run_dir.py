@@ -101,7 +101,9 @@ class RunDir:
             raise UsageError(f"{path} does not exist: the stage {name!r} is not finished; run it first.")
         header, *lines = path.read_text().splitlines()
         if json.loads(header)["count"] != len(lines):
-            raise DataError(f"{path}: {len(lines)} records, its header says {json.loads(header)['count']}; delete {name}/ and rerun.")
+            raise DataError(
+                f"{path}: {len(lines)} records, its header says {json.loads(header)['count']}; delete {name}/ and rerun."
+            )
         return [kind.from_json(json.loads(line)) for line in lines]
 
 

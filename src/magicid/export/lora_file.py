@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from magicid import __version__
+from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
@@ -34,7 +34,12 @@ def export_adapter(run: Run, record: Adapter, path: Path) -> None:
     header = {
         "format": "pt",
         "magicid": json.dumps(
-            {"version": __version__, "trigger": run.common.trigger, "base": str(run.common.base), "adapter_sha256": record.sha256}
+            {
+                "version": __version__,
+                "trigger": run.common.trigger,
+                "base": str(run.common.base),
+                "adapter_sha256": record.sha256,
+            }
         ),
     }
     publish(path, lambda target: save_file(tensors, target, metadata=header))

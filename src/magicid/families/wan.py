@@ -32,8 +32,8 @@ class Wan:
         for module in (pipeline.transformer, pipeline.vae, pipeline.text_encoder):
             module.requires_grad_(False).eval()
         config = pipeline.vae.config
-        self._mean = torch.tensor(config.latents_mean).reshape(1, -1, 1, 1, 1)
-        self._std = torch.tensor(config.latents_std).reshape(1, -1, 1, 1, 1)
+        self._mean: Tensor = torch.tensor(config.latents_mean).reshape(1, -1, 1, 1, 1)
+        self._std: Tensor = torch.tensor(config.latents_std).reshape(1, -1, 1, 1, 1)
         self._tokens = min(512, pipeline.tokenizer.model_max_length)
 
     @classmethod
@@ -56,7 +56,10 @@ class Wan:
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """{"encoder_hidden_states": (B, L, D)}, zeros after each prompt's last token, as the stock pipeline does."""
         embeds, _ = self.pipeline.encode_prompt(
-            prompt=list(prompts), do_classifier_free_guidance=False, max_sequence_length=self._tokens, device=self.device
+            prompt=list(prompts),
+            do_classifier_free_guidance=False,
+            max_sequence_length=self._tokens,
+            device=self.device,
         )
         return {"encoder_hidden_states": embeds}
 
@@ -64,8 +67,8 @@ class Wan:
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, standardised by the autoencoder's own statistics."""
         vae = self.pipeline.vae
-        latents = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
-        return (latents - self._mean.to(latents)) / self._std.to(latents)
+        latents: Tensor = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
+        return (latents - self._mean.to(latents.device)) / self._std.to(latents.device)
 
     @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:

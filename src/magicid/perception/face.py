@@ -71,9 +71,7 @@ def embed_faces(video: Observation, encoder: FaceEncoder) -> NDArray[np.float32]
     return embeddings
 
 
-def reference_faces(
-    images: Sequence[NDArray[np.uint8]], detector: FaceDetector, encoder: FaceEncoder
-) -> NDArray[np.float32]:
+def reference_faces(images: Sequence[NDArray[np.uint8]], detector: FaceDetector, encoder: FaceEncoder) -> NDArray[np.float32]:
     """Embeddings (R, D) of the best face of each photo (H, W, 3)."""
     faces = [detector.detect(image[None])[0][0] for image in images]
     crops = [align(image, face.landmarks, encoder.crop_size) for image, face in zip(images, faces, strict=True)]

@@ -90,9 +90,7 @@ class PatchFace(nn.Module):
                 Residual(nn.Conv2d(width, width, 1), nn.GELU(), nn.GroupNorm(1, width)),
             ]
         self.body = nn.Sequential(nn.Conv2d(3, width, 6, 4, 1), nn.GELU(), nn.GroupNorm(1, width), *mixers)
-        self.head = nn.Sequential(
-            nn.Conv2d(width, 24, 1), nn.Flatten(), nn.LayerNorm(24 * 64), nn.Linear(24 * 64, EMBEDDING)
-        )
+        self.head = nn.Sequential(nn.Conv2d(width, 24, 1), nn.Flatten(), nn.LayerNorm(24 * 64), nn.Linear(24 * 64, EMBEDDING))
 
     def forward(self, crops_BCHW: Tensor) -> Tensor:
         return F.normalize(self.head(self.body(crops_BCHW)), dim=-1)
@@ -186,9 +184,7 @@ class VideoTextNetwork(nn.Module):
         there[:, 0] = True  # an empty sentence is one padding word
         x_BLD = self.read(self.embedding(tokens), there)
         mean = (x_BLD * there[..., None]).sum(1) / there.sum(1, keepdim=True)
-        return F.normalize(
-            self.text_out(torch.cat((mean, x_BLD.masked_fill(~there[..., None], -1e4).amax(1)), -1)), dim=-1
-        )
+        return F.normalize(self.text_out(torch.cat((mean, x_BLD.masked_fill(~there[..., None], -1e4).amax(1)), -1)), dim=-1)
 
     def embed_video(self, video_BTCHW: Tensor) -> Tensor:
         """Unit vectors (B, 128)."""

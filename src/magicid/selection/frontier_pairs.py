@@ -23,7 +23,7 @@ def fronts(videos: Sequence[Scored]) -> list[list[Scored]]:
 
 
 def paper_pairs(videos: Sequence[Scored], count: int, most_uses: int) -> list[Candidate]:
-    """Winners from the upper half of the fronts, losers from the lower half, largest identity gap first (MagicID, section 3.3)."""
+    """Winners from the upper half of the fronts, losers from the lower half, largest identity gap first (MagicID 3.3)."""
     layers = fronts(videos)
     middle = (len(layers) + 1) // 2
     upper = [v for layer in layers[:middle] for v in layer]
@@ -34,7 +34,12 @@ def paper_pairs(videos: Sequence[Scored], count: int, most_uses: int) -> list[Ca
 
 
 def dominance_pairs(
-    videos: Sequence[Scored], count: int, least_identity_gap: float, least_motion_gap: float, least_semantics: float, most_uses: int
+    videos: Sequence[Scored],
+    count: int,
+    least_identity_gap: float,
+    least_motion_gap: float,
+    least_semantics: float,
+    most_uses: int,
 ) -> list[Candidate]:
     """Winners that dominate their losers by both minimum gaps; pairs of one prompt first, then the largest product of gaps.
 
@@ -48,7 +53,5 @@ def dominance_pairs(
         and winner.motion - loser.motion >= least_motion_gap
         and winner.semantics >= least_semantics
     ]
-    candidates.sort(
-        key=lambda c: (c.winner.prompt != c.loser.prompt, -c.identity_gap * c.motion_gap, c.winner.id, c.loser.id)
-    )
+    candidates.sort(key=lambda c: (c.winner.prompt != c.loser.prompt, -c.identity_gap * c.motion_gap, c.winner.id, c.loser.id))
     return spread(candidates, count, most_uses)

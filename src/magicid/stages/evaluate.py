@@ -1,10 +1,12 @@
 """The table: base, fine-tuned and MagicID on the same prompts and seeds, judged by encoders that no reward has used."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from magicid.core.files import publish_text
 from magicid.core.records import Adapter, Metric, Photo, Value, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
@@ -36,7 +38,9 @@ class Evaluate:
                 journal.add(record, video.id)
             values[video.id] = record.values
         export_adapter(run, run.dir.read("optimize", Adapter)[0], run.dir.root / "adapter.safetensors")
-        return [metric for method in dict.fromkeys(v.origin for v in videos) for metric in _metrics(method, videos, values)]
+        publish_text(run.dir.stage("evaluate") / "values.json", json.dumps(values))
+        methods = dict.fromkeys(video.origin for video in videos)
+        return [metric for method in methods for metric in _metrics(method, videos, values)]
 
 
 def _metrics(method: str, videos: Sequence[Video], values: dict[str, dict[str, float]]) -> list[Metric]:

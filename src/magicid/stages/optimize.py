@@ -89,11 +89,20 @@ class Optimize:
                 reference_win, reference_lose = errors(frozen)
             win, lose = errors(POLICY)
             result = preference(
-                win, lose, reference_win, reference_lose, data.moving[chosen].to(device), self.beta, self.loss, self.winner_guard
+                win,
+                lose,
+                reference_win,
+                reference_lose,
+                data.moving[chosen].to(device),
+                self.beta,
+                self.loss,
+                self.winner_guard,
             )
             if step == micro == 0 and frozen and self.loss == "sigmoid":
                 first = float(result.loss.detach().mean())
-                assert math.isclose(first, math.log(2), rel_tol=1e-5), f"first loss {first}, not ln 2: the reference is not the policy"
+                assert math.isclose(first, math.log(2), rel_tol=1e-5), (
+                    f"first loss {first}, not ln 2: the reference is not the policy"
+                )
             return result.loss.mean(), result.numbers
 
         return loss

@@ -38,7 +38,12 @@ class Pair:
             dynamic = paper_pairs(moving, self.dynamic, self.most_uses)
         elif self.rule == "dominance":
             dynamic = dominance_pairs(
-                moving, self.dynamic, self.least_identity_gap, self.least_motion_gap, self.least_semantics, self.most_uses
+                moving,
+                self.dynamic,
+                self.least_identity_gap,
+                self.least_motion_gap,
+                self.least_semantics,
+                self.most_uses,
             )
         else:
             raise DataError(f"pair.rule {self.rule!r} is unknown; choose dominance or paper.")
@@ -66,5 +71,11 @@ def scored(run: Run) -> list[Scored]:
 def _record(run: Run, kind: str, index: int, pair: Candidate) -> records.Pair:
     """One prompt serves both sides: the winner's, but the neutral one for a winner that is a still photo."""
     return records.Pair(
-        f"{kind}-{index:03d}", kind, pair.winner.id, pair.loser.id, pair.winner.prompt, pair.identity_gap, pair.motion_gap
+        f"{kind}-{index:03d}",
+        kind,
+        pair.winner.id,
+        pair.loser.id,
+        pair.winner.prompt,
+        pair.identity_gap,
+        pair.motion_gap,
     )

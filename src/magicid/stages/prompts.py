@@ -42,7 +42,9 @@ class Prompts:
         texts = {"grammar": _grammar, "list": _listed, "endpoint": _endpoint}[self._source(run)](run, total)
         texts = list(dict.fromkeys(texts))
         if len(texts) < total:
-            raise DataError(f"{len(texts)} different prompts, {total} are needed; lower --prompts.repository or --prompts.evaluation.")
+            raise DataError(
+                f"{len(texts)} different prompts, {total} are needed; lower --prompts.repository or --prompts.evaluation."
+            )
         splits = ["repository"] * self.repository + ["evaluation"] * self.evaluation
         return [Prompt(f"prompt-{i:03d}", text, split) for i, (text, split) in enumerate(zip(texts, splits, strict=False))]
 
@@ -79,7 +81,11 @@ def _endpoint(run: Run, count: int) -> list[str]:
         f"Write {count} prompts for a text-to-video model, one a line, no numbering. Each is one English sentence about "
         f"'{run.common.trigger}' (use these words for the person) with a clear action, an outfit or role, and a scene."
     )
-    body = {"model": os.environ.get("MAGICID_LLM_MODEL", "default"), "seed": run.common.seed, "messages": [{"role": "user", "content": ask}]}
+    body = {
+        "model": os.environ.get("MAGICID_LLM_MODEL", "default"),
+        "seed": run.common.seed,
+        "messages": [{"role": "user", "content": ask}],
+    }
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     if key := os.environ.get("MAGICID_LLM_KEY"):
         request.add_header("Authorization", f"Bearer {key}")

@@ -59,7 +59,9 @@ class Score:
     def _calibrated(self, run: Run, scores: list[records.Score]) -> list[records.Score]:
         usable = [s for s in scores if all(np.isfinite(v) for v in s.raw.values())]
         if len(usable) < (1 - self.most_unusable) * len(scores):
-            raise DataError(f"{len(usable)} of {len(scores)} videos have finite scores; look at {run.dir.stage('sample')} and its mp4s.")
+            raise DataError(
+                f"{len(usable)} of {len(scores)} videos have finite scores; look at {run.dir.stage('sample')} and its mp4s."
+            )
         base = {video.id for video in run.dir.read("sample", Video) if video.origin == "base"}
         motions = [s.raw["motion"] for s in usable if s.video in base]
         cap = float(np.percentile(motions, self.motion_cap_percentile)) if motions else float("inf")
@@ -69,7 +71,13 @@ class Score:
         }
         good = {s.video for s in usable}
         return [
-            records.Score(s.video, s.raw, {name: scaled[name][s.video] for name in scaled} if s.video in good else {}, s.state, s.details)
+            records.Score(
+                s.video,
+                s.raw,
+                {name: scaled[name][s.video] for name in scaled} if s.video in good else {},
+                s.state,
+                s.details,
+            )
             for s in scores
         ]
 

@@ -1,4 +1,4 @@
-"""Draw clips and keep them: latents and mp4, each published whole and entered in the stage's journal, so a kill costs one batch."""
+"""Draw clips and keep them: latents and mp4, published whole and entered in the stage's journal; a kill costs one batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -7,6 +7,7 @@ training, gradient scaling (bf16 needs none).
 import math
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -146,10 +147,8 @@ class _StopOnSignal:
         self.asked = False
         self._old = {}
         for number in (signal.SIGTERM, signal.SIGINT):
-            try:
+            with suppress(ValueError):  # not the main thread
                 self._old[number] = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread
-                pass
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():

@@ -46,9 +46,7 @@ def parameters(family: Family, name: str) -> dict[str, nn.Parameter]:
     """The adapter's own weights, by names that do not hold the adapter's: "blocks.0.attn1.to_q.lora_A.weight"."""
     mark = f".{name}."
     return {
-        key.replace(mark, "."): value
-        for key, value in family.transformer.named_parameters()
-        if mark in key and ".lora_" in key
+        key.replace(mark, "."): value for key, value in family.transformer.named_parameters() if mark in key and ".lora_" in key
     }
 
 
@@ -61,7 +59,9 @@ def load_weights(family: Family, name: str, tensors: dict[str, Tensor]) -> None:
         raise DataError(f"adapter {name!r}: {len(missing)} tensors do not match, first {missing[0]}; use the same targets.")
     for key, parameter in own.items():
         if parameter.shape != tensors[key].shape:
-            raise DataError(f"adapter {name!r}: {key} is {tuple(tensors[key].shape)}, not {tuple(parameter.shape)}; use the same rank.")
+            raise DataError(
+                f"adapter {name!r}: {key} is {tuple(tensors[key].shape)}, not {tuple(parameter.shape)}; use the same rank."
+            )
         parameter.copy_(tensors[key])
 
 

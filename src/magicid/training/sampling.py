@@ -1,6 +1,7 @@
 """Draw clips from a family by deterministic DDIM (Euler on the flow path) with classifier-free guidance."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -40,7 +41,7 @@ def sample(
     x = torch.stack([noise(shape, seed, "sample") for seed in seeds]).to(device)
     both = condition if scale == 1 else stack([condition, repeat(negative, len(seeds))])
     times = family.law.times(steps).to(device)
-    for now, then in zip(times[:-1], times[1:], strict=True):
+    for now, then in pairwise(times):
         t, following = now.expand(len(seeds)), then.expand(len(seeds))
         with autocast(device):
             if scale == 1:

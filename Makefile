@@ -1,0 +1,25 @@
+# make demo: photos to a customised video.  make test: every check.  Both make .venv first.
+PYTHON ?= python3
+VENV := .venv/bin
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: demo test check clean
+
+demo: .venv/ready
+	$(VENV)/magicid run examples/ava --out runs/ava
+
+test: .venv/ready
+	scripts/check
+	scripts/test
+
+check: .venv/ready
+	scripts/check
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf runs .venv

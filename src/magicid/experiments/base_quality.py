@@ -1,0 +1,153 @@
+"""How good the embedded base model is: clips of held-out prompts beside real renders of the same prompts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from magicid.avatar.dataset import FPS, HELD_OUT, item, render
+from magicid.avatar.judges import AvatarDetector, AvatarFaceEncoder, Classifier
+from magicid.avatar.truth import ACTIONS
+from magicid.core.files import sha256
+from magicid.core.interfaces import Frames
+from magicid.core.run import WEIGHTS
+from magicid.core.seeds import item_seed
+from magicid.media.photo import write_png
+from magicid.media.video import to_frames
+from magicid.metrics.frechet import frechet_distance
+from magicid.perception.face import embed_faces, observe
+from magicid.perception.motion import subject_motion
+
+FIELDS = ("scene", "outfit", "action", "camera", "amplitude")
+
+
+@dataclass(frozen=True)
+class BaseQuality:
+    """Sampling settings; clips are kept under `work` and not drawn twice."""
+
+    clips: int = 128
+    steps: int = 50
+    guidance: float | None = None  # None: the base model's own
+    batch: int = 16
+    work: Path = Path("runs/base_quality")
+    sheet: Path | None = None  # where to save a PNG of sample frames
+
+    def run(self, quiet: bool = False) -> dict[str, Any]:
+        """Measure, print a table unless `quiet`, and return the figures."""
+        console = Console(stderr=quiet)
+        items = [item(HELD_OUT, i) for i in range(self.clips)]
+        made = self._generated([one.sentence for one in items], console)
+        real = np.stack([render(HELD_OUT, i).frames for i in range(self.clips)])
+        other = np.stack([render(HELD_OUT + 1, i).frames for i in range(self.clips)])
+        truths = [one.truth for one in items]
+        classifier = Classifier()
+        features = {name: classifier.features(clips) for name, clips in (("made", made), ("real", real), ("other", other))}
+        right: dict[str, dict[str, float]] = {}
+        for name, clips in (("made", made), ("real", real)):
+            found = classifier.predict(clips)
+            right[name] = {
+                field: float(np.mean([getattr(a, field) == getattr(b, field) for a, b in zip(found, truths, strict=True)]))
+                for field in FIELDS
+            }
+        people = {name: _people(clips) for name, clips in (("made", made), ("real", real))}
+        actions = [truth.action for truth in truths]
+        motion = {a: _mean_where(people["made"][2], actions, a) / _mean_where(people["real"][2], actions, a) for a in ACTIONS}
+        within = {name: float(np.nanmean(values[0])) for name, values in people.items()}
+        across = {name: values[1] for name, values in people.items()}
+        result = {
+            **{f"{field}_accuracy": right["made"][field] for field in FIELDS},
+            **{f"{field}_accuracy_real": right["real"][field] for field in FIELDS},
+            "motion_ratio": motion,
+            "identity_within_clip_ratio": within["made"] / within["real"],
+            "diversity_gap": across["made"] - across["real"],
+            "frechet": frechet_distance(features["made"], features["real"]),
+            "frechet_floor": frechet_distance(features["other"], features["real"]),
+            "clips": self.clips,
+            "steps": self.steps,
+            "base_sha256": _digest(),
+        }
+        if self.sheet:
+            write_png(self.sheet, contact_sheet(made[:24]))
+        if not quiet:
+            _print(console, result)
+        return result
+
+    def _generated(self, sentences: list[str], console: Console) -> Frames:
+        """Clips (N, F, H, W, 3), each batch cached under a name that holds everything it depends on."""
+        from magicid.core import tables
+        from magicid.core.device import device
+        from magicid.training.sampling import sample
+
+        family = tables.load(tables.FAMILIES, "family", "wan").load(WEIGHTS / "base")
+        family.transformer.to(device())
+        g = family.geometry
+        shape, negative = family.latents_shape(g.frames, g.height, g.width), family.encode_prompts([""])
+        self.work.mkdir(parents=True, exist_ok=True)
+        parts = []
+        for start in range(0, len(sentences), self.batch):
+            path = self.work / f"{_digest()[:12]}-{self.steps}-{self.guidance}-{start}-{self.batch}.npy"
+            if not path.exists():
+                texts = sentences[start : start + self.batch]
+                seeds = [item_seed(0, "base_quality", start + i) for i in range(len(texts))]
+                latents = sample(family, family.encode_prompts(texts), negative, seeds, shape, self.steps, self.guidance)
+                np.save(path, to_frames(family.decode(latents)))
+                console.print(f"{start + len(texts)} of {len(sentences)} clips")
+            parts.append(np.load(path))
+        return np.concatenate(parts)
+
+
+def _digest() -> str:
+    return sha256(WEIGHTS / "base" / "transformer" / "diffusion_pytorch_model.safetensors")
+
+
+def _people(clips: Frames) -> tuple[list[float], float, list[float]]:
+    """Likeness of each clip's frames among themselves, mean likeness of different clips, and each clip's motion."""
+    detector, encoder = AvatarDetector(), AvatarFaceEncoder("face_report")
+    within, means, motions = [], [], []
+    for clip in clips:
+        seen = observe(clip, "", FPS, detector)
+        faces = embed_faces(seen, encoder)
+        faces = faces[np.isfinite(faces[:, 0])]
+        if len(faces) > 1:
+            cosines = faces @ faces.T
+            within.append(float((cosines.sum() - len(faces)) / (len(faces) * (len(faces) - 1))))
+            mean = faces.mean(0)
+            means.append(mean / np.linalg.norm(mean))
+        measure = subject_motion(clip, [None if f is None else f.box for f in seen.faces], FPS)
+        motions.append(float("nan") if measure.value is None else measure.value)
+    all_means = np.stack(means)
+    cosines = all_means @ all_means.T
+    across = float((cosines.sum() - len(means)) / (len(means) * (len(means) - 1)))
+    return within, across, motions
+
+
+def _mean_where(values: list[float], names: list[str], name: str) -> float:
+    return float(np.nanmean([v for v, n in zip(values, names, strict=True) if n == name]))
+
+
+def contact_sheet(clips: Frames, columns: int = 4, shown: tuple[int, ...] = (0, 4, 8, 12, 16)) -> NDArray[np.uint8]:
+    """Rows of clips, `columns` a row, five frames of each side by side, twice enlarged."""
+    strips = [np.concatenate([clip[i] for i in shown], 1) for clip in clips]
+    edge = np.full((strips[0].shape[0], 4, 3), 255, np.uint8)
+    rows = [
+        np.concatenate([part for strip in strips[i : i + columns] for part in (strip, edge)], 1)
+        for i in range(0, len(strips) - columns + 1, columns)
+    ]
+    sheet: NDArray[np.uint8] = np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
+    return sheet
+
+
+def _print(console: Console, result: dict[str, Any]) -> None:
+    table = Table("figure", "base model", "real renders", title=f"{result['clips']} clips, {result['steps']} steps")
+    for field in FIELDS:
+        table.add_row(f"{field} accuracy", f"{result[f'{field}_accuracy']:.3f}", f"{result[f'{field}_accuracy_real']:.3f}")
+    for action, ratio in result["motion_ratio"].items():
+        table.add_row(f"motion of {action}", f"{ratio:.2f}", "1")
+    table.add_row("identity within a clip", f"{result['identity_within_clip_ratio']:.3f}", "1")
+    table.add_row("diversity gap", f"{result['diversity_gap']:+.3f}", "0")
+    table.add_row("Frechet distance", f"{result['frechet']:.3f}", f"{result['frechet_floor']:.3f} (floor)")
+    console.print(table)

@@ -1,0 +1,141 @@
+"""Photos of every kind come out upright, 8-bit and RGB, and what is no photo is refused with a reason."""
+
+import io
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from magicid.core.errors import DataError
+from magicid.media.photo import find_photos, fit, read_photo, write_png
+
+SCENE = np.zeros((48, 32, 3), np.uint8)
+SCENE[:24, :16], SCENE[:24, 16:], SCENE[24:, :16], SCENE[24:, 16:] = (200, 40, 40), (40, 200, 40), (40, 40, 200), 90
+IMAGE = Image.fromarray(SCENE)
+Way = Image.Transpose
+UNDO = {  # EXIF orientation -> how the camera stored the upright picture
+    1: None, 2: Way.FLIP_LEFT_RIGHT, 3: Way.ROTATE_180, 4: Way.FLIP_TOP_BOTTOM,
+    5: Way.TRANSPOSE, 6: Way.ROTATE_90, 7: Way.TRANSVERSE, 8: Way.ROTATE_270,
+}  # fmt: skip
+
+
+def save(path: Path, image: Image.Image, **options: object) -> Path:
+    image.save(path, **options)  # type: ignore[arg-type]
+    return path
+
+
+def png(size: tuple[int, int], depth: int, kind: int, rows: bytes) -> bytes:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("orientation", UNDO)
+def test_all_eight_orientations_give_one_picture(tmp_path: Path, orientation: int) -> None:
+    exif, way = Image.Exif(), UNDO[orientation]
+    exif[0x112] = orientation
+    stored = IMAGE if way is None else IMAGE.transpose(way)
+    assert np.array_equal(read_photo(save(tmp_path / "a.png", stored, exif=exif)), SCENE)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "L", "LA", "1"])
+def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    photo = read_photo(save(tmp_path / "a.png", IMAGE.convert(mode)))
+    assert photo.shape == SCENE.shape and photo.dtype == np.uint8
+    assert np.array_equal(photo, np.asarray(IMAGE.convert(mode).convert("RGB")))
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [("jpg", "RGB"), ("jpg", "CMYK"), ("jpg", "L"), ("webp", "RGB")])
+def test_lossy_files_are_read_as_nearly(tmp_path: Path, suffix: str, mode: str) -> None:
+    photo = read_photo(save(tmp_path / f"a.{suffix}", IMAGE.convert(mode), quality=95))
+    wanted = np.asarray(IMAGE.convert(mode).convert("RGB")).astype(int)
+    assert np.abs(photo - wanted).mean() < 6
+
+
+def test_what_is_transparent_is_white(tmp_path: Path) -> None:
+    clear = IMAGE.copy()
+    clear.putalpha(0)
+    assert (read_photo(save(tmp_path / "a.png", clear)) == 255).all()
+    key = tuple(SCENE[0, 0].tolist())
+    keyed = read_photo(save(tmp_path / "b.png", IMAGE, transparency=key))
+    assert (keyed[0, 0] == 255).all() and np.array_equal(keyed[-1, -1], SCENE[-1, -1])
+
+
+def test_sixteen_bits_are_scaled(tmp_path: Path) -> None:
+    grey = save(tmp_path / "grey.png", Image.fromarray(np.full((4, 4), 40000, np.uint16)))
+    assert (read_photo(grey) == 156).all()
+    colour = tmp_path / "colour.png"
+    colour.write_bytes(png((2, 1), 16, 2, b"\0" + struct.pack(">6H", *(40000, 20000, 65535) * 2)))
+    assert read_photo(colour)[0, 0].tolist() == [156, 78, 255]
+
+
+def test_a_jpeg_with_a_second_picture_behind_it_is_read(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", IMAGE, format="MPO", save_all=True, append_images=[IMAGE.rotate(180)], quality=95)
+    assert np.abs(read_photo(path).astype(int) - SCENE).mean() < 6
+
+
+@pytest.mark.parametrize(
+    "name", ["zip.jpg", "svg.png", "gif.jpg", "empty.webp", "half.jpg", "half.png", "half.webp", "gone.png"]
+)
+def test_what_is_no_photo_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    stem, suffix = name.split(".")
+    whole = io.BytesIO()
+    noisy = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    noisy.save(whole, {"jpg": "JPEG", "png": "PNG", "webp": "WEBP"}[suffix])
+    path = tmp_path / name
+    if stem == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("photo.jpg", whole.getvalue())
+    elif stem == "gif":
+        IMAGE.save(path, "GIF")
+    elif stem != "gone":
+        path.write_bytes({"svg": b"<svg/>", "empty": b""}.get(stem, whole.getvalue()[: len(whole.getvalue()) // 2]))
+    with pytest.raises(DataError, match=rf"^{name}: .+; .+\. .+\.$"):
+        read_photo(path)
+
+
+@pytest.mark.parametrize(("width", "height"), [(12000, 10000), (20001, 8), (20000, 20000), (10**9, 10**9)])
+def test_bombs_are_refused_unopened(tmp_path: Path, width: int, height: int) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(png((width, height), 8, 0, b""))
+    with pytest.raises(DataError, match=r"^bomb.png: .*; need at most 60 megapixels"):
+        read_photo(path)
+
+
+def test_photos_are_found_by_suffix_and_sorted(tmp_path: Path) -> None:
+    for name in ("b.PNG", "a.jpeg", "notes.txt", ".hidden.jpg", "c.heic"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    assert [p.name for p in find_photos(tmp_path)] == ["a.jpeg", "b.PNG", "c.heic"]
+
+
+def test_no_folder_and_no_photos_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        find_photos(tmp_path / "none")
+    with pytest.raises(DataError, match="0 photos"):
+        find_photos(tmp_path)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (48, 32), (10, 40), (96, 64), (7, 5)])
+@pytest.mark.parametrize("centre", [(0, 0), (31, 47), (16, 24), (-9, 99)])
+def test_fit_fills_any_shape_around_any_point(height: int, width: int, centre: tuple[float, float]) -> None:
+    assert fit(SCENE, height, width, centre).shape == (height, width, 3)
+
+
+def test_fit_keeps_as_much_as_the_aspect_allows_and_stays_inside() -> None:
+    assert np.array_equal(fit(SCENE, 48, 32, (3, 3)), SCENE)
+    assert np.array_equal(fit(SCENE, 32, 32, (0, 0)), SCENE[:32])
+    assert np.array_equal(fit(SCENE, 32, 32, (0, 99)), SCENE[16:])
+    assert np.array_equal(fit(SCENE, 24, 16, (9, 9)), SCENE[::2, ::2])
+
+
+def test_png_is_published_whole(tmp_path: Path) -> None:
+    write_png(tmp_path / "new" / "a.png", SCENE)
+    assert np.array_equal(read_photo(tmp_path / "new" / "a.png"), SCENE)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]

@@ -1,0 +1,142 @@
+"""The report is one page that needs nothing else and shows what the run has."""
+
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from magicid.core.records import Metric, Pair, Photo, Score, Video
+from magicid.core.run_dir import RunDir
+from magicid.media.photo import write_png
+from magicid.media.video import write_video
+from magicid.metrics.report import result_table, summary, write_report
+
+PROMPT = 'A sks person says "1 < 2" & <script>alert(1)</script>'
+LOGGED = ("loss", "win_drift", "lose_drift", "accuracy", "gradient_factor")
+METRICS = [
+    Metric(method, name, value, value - 0.05, value + 0.05, 8)
+    for name, values in {"identity": (0.1, 0.5, 0.6), "motion": (0.5, 0.2, 0.4), "frechet": (3.0, 5.0, 4.0)}.items()
+    for method, value in zip(("base", "finetuned", "magicid"), values, strict=True)
+]
+CEILING = Metric("ceiling", "identity", 0.8, 0.7, 0.9, 8)
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Iterator[RunDir]:
+    folder = RunDir(tmp_path / "ava")
+    folder.freeze({"photos": "me <3", "optimize.beta": 50.0})
+    yield folder
+    folder.close()
+
+
+def finish(run: RunDir) -> None:
+    """Every stage of a tiny run."""
+    rng = np.random.default_rng(0)
+    photos = [Photo(f"photo-{i}", f"{i}&.jpg", f"prepare/{i}.png", "", "", True, "") for i in range(2)]
+    for photo in photos:
+        write_png(run.root / photo.image, rng.integers(0, 255, (16, 16, 3), np.uint8))
+    made = [Video(f"{o}-{i}", o, PROMPT, i, 1.0, "", "", "") for o in ("base", "finetuned") for i in range(5)]
+    shown = [Video(o, o, PROMPT, 7, 1.0, f"generate/{o}.mp4", "", "") for o in ("base", "finetuned", "magicid")]
+    for video in shown[1:]:
+        write_video(run.root / video.file, rng.integers(0, 255, (3, 16, 16, 3), np.uint8), 8)
+    scores = []
+    for name in [*(photo.id for photo in photos), *(video.id for video in made)]:
+        values = {"identity": float(rng.uniform(1, 10)), "motion": float(rng.uniform(1, 10))}
+        scores.append(Score(name, values, values, {}))
+    scores.append(Score("base-lost", {}, {"identity": float("nan"), "motion": 1.0}, {}))
+    run.publish("prepare", photos)
+    run.publish("sample", made)
+    run.publish("score", scores)
+    kinds = ("identity", "dynamic")
+    run.publish("pair", [Pair(kind, kind, f"photo-{i}", f"base-{i}", PROMPT, 1, 1) for i, kind in enumerate(kinds)])
+    run.publish("generate", shown)
+    run.publish("evaluate", [*METRICS, CEILING])
+    for stage, names in (("finetune", LOGGED[:1]), ("optimize", LOGGED)):
+        lines = [json.dumps({"step": s} | {name: float(rng.random()) for name in names}) for s in range(400)]
+        (run.stage(stage) / "log.jsonl").write_text("\n".join(lines) + '\n{"step": 400, "lo')
+
+
+class Page(HTMLParser):
+    """Collects ids, addresses and words, and sees that tags are closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.words, self.open = "", list[str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in ("meta", "img", "path", "use", "br"):
+            self.open.append(tag)
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("src", "href", "xlink:href", "srcset", "poster", "action"):
+                self.addresses.append(value or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag in self.open:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in ("path", "use"):
+            assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_a_finished_run_is_shown_whole_and_alone(run_dir: RunDir) -> None:
+    finish(run_dir)
+    path = write_report(run_dir)
+    text = path.read_text()
+    page = Page(text)
+    assert path == run_dir.root / "report.html" and page.open == []
+    assert "http://" not in text and "https://" not in text and "<script" not in text
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert {a.removeprefix("#") for a in page.addresses if a[0] == "#"} <= set(page.ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", text)) <= set(page.ids)
+    assert len(page.ids) == len(set(page.ids)), "an id occurs twice"
+    assert PROMPT in page.words and "&lt;script&gt;" in text
+    assert text.count("<video") == 2 and "no clip" in page.words and text.count("<img") == 2
+    assert text.count("<svg") == 5
+    for words in ("optimize.beta", "me <3", "0&.jpg", "0.600", "75% of the ceiling", "identity pair", "win drift"):
+        assert words in page.words, words
+    assert len(re.sub(r"base64,[^\"]+", "", text)) < 60_000
+    first = path.read_bytes()
+    assert write_report(run_dir).read_bytes() == first, "the same run gives another page"
+
+
+def test_a_run_that_has_only_begun_has_a_report(run_dir: RunDir) -> None:
+    text = write_report(run_dir).read_text()
+    assert "not evaluated yet" in text and "optimize.beta" in text
+    assert "<h2>" not in text and "<svg" not in text and "<video" not in text
+
+
+def test_best_and_share_follow_the_direction_of_a_metric() -> None:
+    columns, rows = result_table([CEILING, *METRICS])
+    best = {name: [m for m, cells in rows.items() if (c := cells[i]) and c.best] for i, name in enumerate(columns)}
+    assert best == {"identity": ["magicid"], "motion": ["base"], "frechet": ["base"]}
+    assert list(rows) == ["base", "finetuned", "magicid", "ceiling"]
+    cell = rows["magicid"][columns.index("identity")]
+    assert cell is not None and cell.share == pytest.approx(0.75)
+    assert rows["ceiling"][columns.index("motion")] is None
+
+
+def test_summary_is_one_sentence() -> None:
+    text = summary(*result_table([*METRICS, CEILING]), photos=3)
+    start = "One person from 3 photos: identity is 0.60 with MagicID (75% of the ceiling), 0.50 after fine-tuning"
+    assert text.startswith(start)
+    assert text.endswith(".") and "\n" not in text
+
+
+def test_values_that_are_not_numbers_are_left_out() -> None:
+    lost = Metric("base", "identity", float("nan"), 0, 0, 0)
+    _, rows = result_table([lost, Metric("magicid", "identity", 0.5, 0, 1, 8)])
+    assert rows["base"] == [None] and rows["magicid"][0] is not None

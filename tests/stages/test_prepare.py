@@ -1,0 +1,81 @@
+"""A folder is taken whole or refused with the reason; what is taken becomes static clips of the model's shape."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+
+from magicid.core.errors import DataError
+from magicid.core.records import Photo
+from magicid.media.photo import read_photo, write_png
+from magicid.media.video import to_tensor
+from magicid.stages.prepare import Prepare
+from tests.doubles import BLUE, GREEN, RED, FakeFamily, fake_run, picture
+
+Person = tuple[int, int, tuple[int, int, int]]
+
+
+def prepare(tmp_path: Path, photos: dict[str, NDArray[np.uint8]], least: int = 2) -> list[Photo]:
+    folder = tmp_path / "photos"
+    for name, image in photos.items():
+        write_png(folder / f"{name}.png", image)
+    run = fake_run(tmp_path / "run", folder)
+    try:
+        return Prepare(least).run(run)
+    except DataError:
+        assert not (tmp_path / "run" / "prepare").exists(), "something was written though a photo is bad"
+        raise
+    finally:
+        run.dir.close()
+
+
+def test_each_photo_becomes_a_static_clip(tmp_path: Path) -> None:
+    photos = prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((100, 60, RED), height=300)})
+    assert [(p.id, p.source, p.kept, p.reason) for p in photos] == [
+        ("photo-000", "a.png", True, ""),
+        ("photo-001", "b.png", True, ""),
+    ]
+    for photo in photos:
+        image = read_photo(tmp_path / "run" / photo.image)
+        latents = load_file(tmp_path / "run" / photo.latents)["latents"]
+        assert image.shape == (16, 16, 3) and latents.shape == (3, 5, 4, 4) and latents.dtype == torch.float32
+        assert torch.equal(latents, FakeFamily().encode(to_tensor(np.stack([image] * 5)[None]))[0])
+        assert (image[..., 0] > 180).any(), "the face was cropped away"
+
+
+@pytest.mark.parametrize("people", [(), ((10, 10, RED), (100, 40, RED))])
+def test_exactly_one_face_is_required(tmp_path: Path, people: tuple[Person, ...]) -> None:
+    good = picture((10, 30, RED))
+    with pytest.raises(DataError, match=rf"^beach.png: {len(people)} faces; need exactly 1\. .+ drop it\.$"):
+        prepare(tmp_path, {"a": good, "b": good, "beach": picture(*people)})
+
+
+def test_too_few_photos(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"photos: 1 photo; need at least 2\."):
+        prepare(tmp_path, {"a": picture((10, 30, RED))})
+    assert len(prepare(tmp_path, {}, least=1)) == 1
+
+
+def test_the_outlier_is_named(tmp_path: Path) -> None:
+    photos = {"a": picture((10, 30, RED)), "b": picture((60, 9, RED)), "x": picture((10, 30, GREEN))}
+    what = r"^x\.png: looks like another person \(median similarity \.\d\d; need \.40\)"
+    with pytest.raises(DataError, match=what) as e:
+        prepare(tmp_path, photos)
+    assert "more photo" not in str(e.value)
+
+
+def test_of_two_photos_both_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^a\.png and b\.png: look like two people \(similarity \.\d\d; need \.40\)"):
+        prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((10, 30, BLUE))})
+
+
+def test_all_problems_are_counted_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"^broken\.jpg: .* \(and 2 more photos with problems\)$") as e:
+        same = {name: picture((10, 30, RED)) for name in "abc"}
+        prepare(tmp_path, same | {"empty": picture(), "x": picture((10, 30, BLUE))})
+    assert "\n" not in str(e.value)
