@@ -30,7 +30,8 @@ REWARDS = {
     "prompt": "magicid.rewards.prompt:PromptReward",
 }
 EXPORTS = {
-    "wan": "magicid.export.wan:exported_name",
+    "wan": "magicid.export.wan:exported",
+    "hunyuan_video": "magicid.export.hunyuan_video:exported",
 }
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",

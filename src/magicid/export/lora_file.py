@@ -5,6 +5,7 @@ After writing, the file is loaded back through the stock pipeline and its output
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,59 +14,73 @@ from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
+from magicid.core.interfaces import Family
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.core.seeds import noise
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 
-CHECK = "export_check"
+CHECK, LOADED = "export_check", "export_loaded"
 
 
 def export_adapter(run: Run, record: Adapter, path: Path) -> None:
     """Write the adapter of `record` to `path` and verify it; `DataError` when anything would be lost."""
     settings = run.dir.settings()
-    scale = settings["finetune.alpha"] / settings["finetune.rank"]
-    rename = tables.load(tables.EXPORTS, "export of", run.common.family)
-    tensors = {}
-    for name, tensor in load_file(run.file(record.file)).items():
-        folded = tensor * scale if ".lora_B." in name else tensor
-        tensors[rename(name)] = folded.contiguous()
+    exported = tables.load(tables.EXPORTS, "export of", run.common.family)
+    tensors = exported(load_file(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
     header = {
         "format": "pt",
         "magicid": json.dumps(
-            {
-                "version": __version__,
-                "trigger": run.common.trigger,
-                "base": str(run.common.base),
-                "adapter_sha256": record.sha256,
-            }
+            {"version": __version__, "trigger": run.common.trigger, "base": str(run.common.base), "adapter_sha256": record.sha256}
         ),
     }
     publish(path, lambda target: save_file(tensors, target, metadata=header))
-    _verify(run, record, path)
+    load_adapter(run, CHECK, record)
+    try:
+        verify(run.family, CHECK, path)
+    finally:
+        lora.remove_adapter(run.family, CHECK)
+
+
+def trained_layers(family: Family, name: str) -> set[str]:
+    """The layers that an adapter in memory changes: those whose B is not zero."""
+    parameters = lora.parameters(family, name)
+    return {key.removesuffix(".lora_B.weight") for key, value in parameters.items() if ".lora_B." in key and value.any()}
 
 
 @torch.no_grad()
-def _verify(run: Run, record: Adapter, path: Path) -> None:
-    """The file, loaded by the stock pipeline, must predict what the adapter in memory predicts."""
-    family, geometry = run.family, run.family.geometry
+def verify(family: Family, name: str, path: Path) -> float:
+    """The relative difference of two predictions: by the file, loaded by the stock pipeline, and by the adapter `name`.
+
+    `DataError` when it is more than 1e-3 or when the file reaches other layers than the adapter.
+    """
+    pipeline: Any = family.pipeline  # type: ignore[attr-defined]
+    geometry = family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     device = next(family.transformer.parameters()).device
     x, t = noise((1, *shape), 0, "export").to(device), torch.full((1,), 0.5, device=device)
-    load_adapter(run, CHECK, record)
-    with lora.using(family, CHECK):
-        expected = family.predict(x, t, run.negative)
-    trained = len(lora.parameters(family, CHECK))
-    lora.remove_adapter(family, CHECK)
-    family.pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=CHECK)  # type: ignore[attr-defined]
-    with lora.using(family, CHECK):
-        found = family.predict(x, t, run.negative)
-    loaded = len(lora.parameters(family, CHECK))
-    lora.remove_adapter(family, CHECK)
-    difference = float((found - expected).abs().max())
-    if loaded != trained or difference > 1e-3 * float(expected.abs().max()):
-        raise DataError(
-            f"{path} (sha256 {sha256(path)[:12]}): {loaded} of {trained} tensors load and outputs differ by {difference:.2g}; "
-            "the export is wrong for this family; use finetune.targets that it knows."
-        )
+    condition = family.encode_prompts([""])
+    with lora.using(family, name):
+        expected = family.predict(x, t, condition)
+    trained = trained_layers(family, name)
+    try:
+        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=LOADED)
+        loaded = trained_layers(family, LOADED)
+        if loaded != trained:
+            odd = ", ".join(sorted(loaded ^ trained)[:3])
+            raise DataError(f"{path}: {len(loaded & trained)} of {len(trained)} trained layers load ({odd}); {_REMEDY}")
+        with lora.using(family, LOADED):
+            found = family.predict(x, t, condition)
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: the stock pipeline refuses it ({str(error).strip().splitlines()[0]}); {_REMEDY}") from error
+    finally:
+        if LOADED in getattr(family.transformer, "peft_config", {}):
+            lora.remove_adapter(family, LOADED)
+    difference = float((found - expected).abs().max() / expected.abs().max())
+    if not difference <= 1e-3:
+        raise DataError(f"{path} (sha256 {sha256(path)[:12]}): predictions differ by {difference:.2g} of 1; {_REMEDY}")
+    return difference
+
+
+_REMEDY = "the export is wrong for this family; use finetune.targets that it knows."

@@ -1,13 +1,22 @@
 """Wan's own names for LoRA tensors, which ComfyUI and diffusers both load."""
 
+from torch import Tensor
+
 _PARTS = {
     "attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o",
     "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
 }  # fmt: skip
 
 
-def exported_name(name: str) -> str:
+def _universal(name: str) -> str:
     """`blocks.0.attn1.to_q.lora_A.weight` becomes `diffusion_model.blocks.0.self_attn.q.lora_A.weight`."""
     for ours, theirs in _PARTS.items():
         name = name.replace(f".{ours}.", f".{theirs}.")
     return f"diffusion_model.{name}"
+
+
+def exported(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Our tensors by universal names, `scale` folded into B."""
+    return {
+        _universal(name): (tensor * scale if ".lora_B." in name else tensor).contiguous() for name, tensor in tensors.items()
+    }

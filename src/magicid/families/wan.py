@@ -88,7 +88,7 @@ class Wan:
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""
-        dtype = self.transformer.dtype
+        dtype = next(self.transformer.parameters()).dtype
         velocity: Tensor = self.transformer(
             hidden_states=x_t.to(dtype),
             timestep=t_B * 1000,

@@ -1,0 +1,124 @@
+"""HunyuanVideo text-to-video (`HunyuanVideoPipeline`): Llama and CLIP text encoders, a causal video autoencoder, flow matching.
+
+The released weights are guidance-distilled: the scale is an input of the network (embedded guidance), and there is no
+second pass (`geometry.guidance` is 1). Left out: the image-conditioned variants and the prompt rewriter.
+
+`geometry.json` beside `model_index.json` may hold, besides the clip size, `embedded_guidance` (default 6) and
+`prompt_template`, {"template": "... {} ...", "crop_start": tokens before the prompt}; the stock template crops 95 tokens
+of Llama 3's tokenizer, so a checkpoint with another tokenizer needs its own.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import HunyuanVideoPipeline
+from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
+from torch import Tensor, nn
+
+from magicid.core.diffusion import FlowMatching
+from magicid.core.errors import DataError
+from magicid.core.interfaces import Condition, Geometry
+
+DEFAULT = Geometry(frames=61, height=720, width=1280, fps=24.0, guidance=1.0)
+# The text refiner's layers have the same short names, but diffusers cannot load an adapter of theirs by Tencent's names.
+_ATTENTION = re.compile(r"(single_)?transformer_blocks\.\d+\.attn\.(to_[qkv]|to_out\.0|add_[qkv]_proj|to_add_out)")
+
+
+class HunyuanVideo:
+    """One HunyuanVideo checkpoint in memory."""
+
+    name = "hunyuan_video"
+
+    def __init__(
+        self,
+        pipeline: HunyuanVideoPipeline,
+        geometry: Geometry = DEFAULT,
+        embedded_guidance: float = 6.0,
+        prompt_template: dict[str, Any] = DEFAULT_PROMPT_TEMPLATE,
+    ) -> None:
+        self.pipeline = pipeline
+        self.geometry = geometry
+        self.embedded_guidance = embedded_guidance
+        self.prompt_template = prompt_template
+        self.transformer: nn.Module = pipeline.transformer
+        self.law = FlowMatching(shift=float(pipeline.scheduler.config.get("shift") or 1.0))
+        self.lora_targets: tuple[str, ...] = tuple(
+            name for name, _ in pipeline.transformer.named_modules() if _ATTENTION.fullmatch(name)
+        )
+        for module in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
+            module.requires_grad_(False).eval()
+        pipeline.vae.enable_tiling()  # sides over 256 pixels, as the released code does; whole, 720p does not fit a GPU
+        self._tokens = min(256, pipeline.tokenizer.model_max_length - (prompt_template.get("crop_start") or 0))
+
+    @classmethod
+    def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "HunyuanVideo":
+        """Load a folder or hub id, with the settings in its `geometry.json` if there is one."""
+        try:
+            pipeline = HunyuanVideoPipeline.from_pretrained(str(path), torch_dtype=dtype)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise DataError(f"{path}: not a HunyuanVideo checkpoint in the diffusers layout ({reason}).") from error
+        beside = Path(path) / "geometry.json"
+        settings = json.loads(beside.read_text()) if beside.exists() else {}
+        own = {key: settings.pop(key) for key in ("embedded_guidance", "prompt_template") if key in settings}
+        return cls(pipeline, Geometry(**settings) if settings else DEFAULT, **own)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the transformer is."""
+        return next(self.transformer.parameters()).device
+
+    @torch.no_grad()
+    def encode_prompts(self, prompts: Sequence[str]) -> Condition:
+        """Llama's states (B, L, D) two layers under the top, their mask (B, L), and CLIP's pooled state (B, D)."""
+        embeds, pooled, mask = self.pipeline.encode_prompt(
+            prompt=list(prompts),
+            prompt_template=self.prompt_template,
+            max_sequence_length=self._tokens,
+            device=self.pipeline.text_encoder.device,
+        )
+        condition = {"encoder_hidden_states": embeds, "encoder_attention_mask": mask, "pooled_projections": pooled}
+        return {name: tensor.to(self.device) for name, tensor in condition.items()}
+
+    @torch.no_grad()
+    def encode(self, videos_BCFHW: Tensor) -> Tensor:
+        """The mode of the posterior, scaled to about unit deviation."""
+        vae = self.pipeline.vae
+        latents: Tensor = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
+        return latents * float(vae.config.scaling_factor)
+
+    @torch.no_grad()
+    def decode(self, latents_BCFHW: Tensor) -> Tensor:
+        """Videos in -1..1, fp32."""
+        vae = self.pipeline.vae
+        latents = latents_BCFHW.float() / vae.config.scaling_factor
+        video: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample.float()
+        return video
+
+    def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """(C, F, H, W); frames must be a multiple of the time compression plus 1, latents' sides multiples of a patch."""
+        config = self.pipeline.vae.config
+        time, space = config.temporal_compression_ratio, config.spatial_compression_ratio
+        side = space * self.pipeline.transformer.config.patch_size
+        if (frames - 1) % time or height % side or width % side:
+            raise DataError(f"{frames}x{height}x{width}: frames must be {time}n+1 and sides multiples of {side}.")
+        return config.latent_channels, (frames - 1) // time + 1, height // space, width // space
+
+    def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
+        """The velocity, fp32."""
+        dtype = self.transformer.dtype
+        embedded = self.pipeline.transformer.config.guidance_embeds
+        velocity: Tensor = self.transformer(
+            hidden_states=x_t.to(dtype),
+            timestep=t_B * 1000,
+            encoder_hidden_states=condition["encoder_hidden_states"].to(dtype),
+            encoder_attention_mask=condition["encoder_attention_mask"],
+            pooled_projections=condition["pooled_projections"].to(dtype),
+            guidance=torch.full_like(t_B, self.embedded_guidance * 1000) if embedded else None,
+            return_dict=False,
+        )[0]
+        return velocity.float()
