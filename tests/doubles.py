@@ -133,3 +133,19 @@ def fake_run(root: Path, photos: Path) -> Run:
     run = Run(RunDir(root), Common(photos), Console(quiet=True))
     run.family, run.judges = FakeFamily(), fake_judges()
     return run
+
+
+class CentredDetector:
+    """Says that one head is in the upper middle of every frame, whatever it shows."""
+
+    def detect(self, frames: Frames) -> list[list[Face]]:
+        """One face a frame, a fifth of its width."""
+        height, width = frames.shape[1:3]
+        corner, size = np.array([0.4 * width, 0.2 * height]), np.array([0.2 * width, 0.25 * height])
+        box = (*corner.tolist(), *(corner + size).tolist())
+        return [[Face(box, 0.9, (TEMPLATE * size + corner).astype(np.float32))] for _ in frames]
+
+
+def centred_judges() -> Judges:
+    """Judges that find a person in any picture, noise included."""
+    return Judges(CentredDetector(), FakeEncoder(), FakeEncoder(), FakeVideoText(), FakeVideoText())

@@ -3,16 +3,20 @@
 The table of commands is printed without importing any of them; an error is one line, and its class is the exit code.
 """
 
+import io
+import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from magicid.core import tables
 from magicid.core.errors import MagicIDError, UsageError
 
 PRESET_NAMES = ("quick", "paper")
+T = TypeVar("T")
 
 
 def run(arguments: Sequence[str]) -> None:
@@ -34,7 +38,7 @@ def generate(arguments: Sequence[str]) -> None:
         seed: int = 0
         steps: int = 50
 
-    asked = tyro.cli(Arguments, args=list(arguments), prog="magicid generate")
+    asked = _parse(Arguments, arguments, "magicid generate")
     out = asked.out or _free_name(asked.folder / "generated.mp4")
     print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps))
 
@@ -43,18 +47,14 @@ def avatar(arguments: Sequence[str]) -> None:
     """Draw the photos of a new person: magicid avatar new --seed 7 --out photos/."""
     if not arguments or arguments[0] not in ("new", "--help", "-h"):
         raise UsageError(f"avatar {' '.join(arguments[:1]) or '(nothing)'}: unknown; use: magicid avatar new --seed 7 --out DIR.")
-    import tyro
-
     from magicid.avatar.photos import new_photos
 
-    tyro.cli(new_photos, args=list(arguments[1:] if arguments[0] == "new" else arguments), prog="magicid avatar new")
+    _parse(new_photos, arguments[1:] if arguments[0] == "new" else arguments, "magicid avatar new")
 
 
 def experiment(arguments: Sequence[str]) -> None:
     """Measure something and print a table or, with --json, one JSON object."""
     import json
-
-    import tyro
 
     if not arguments or arguments[0].startswith("-"):
         print("experiments: " + ", ".join(tables.EXPERIMENTS))
@@ -62,7 +62,7 @@ def experiment(arguments: Sequence[str]) -> None:
     name, *rest = arguments
     kind = tables.load(tables.EXPERIMENTS, "experiment", name)
     as_json = "--json" in rest
-    chosen = tyro.cli(kind, args=[a for a in rest if a != "--json"], prog=f"magicid experiment {name}")
+    chosen = _parse(kind, [a for a in rest if a != "--json"], f"magicid experiment {name}")
     result = chosen.run(quiet=as_json)  # type: ignore[attr-defined]
     if as_json:
         print(json.dumps(result))
@@ -112,16 +112,27 @@ def _run(arguments: Sequence[str], command: str) -> None:
         stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=PRESETS[preset])
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
-    asked = tyro.cli(
-        Arguments,
-        args=rest,
-        prog=f"magicid {command}",
-        description=f"{about} --preset quick or paper; shown: {preset}.",
-    )
+    asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset quick or paper; shown: {preset}.")
     common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed)
     until = None if command == "run" else command
     folder = run_pipeline(common, asked.stages, asked.out, until=until)
     print_result(folder)
+
+
+def _parse(kind: Callable[..., T], arguments: Sequence[str], prog: str, description: str | None = None) -> T:
+    """What tyro makes of the arguments; its box of errors becomes one line."""
+    import tyro
+
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(kind, args=list(arguments), prog=prog, description=description)
+    except SystemExit as stop:
+        if stop.code != 2:
+            raise
+        parts = re.split("─{2,}", re.sub("[│╭╮╰╯]", " ", said.getvalue()))
+        shown = [" ".join(part.split()) for part in parts[1:] if "full helptext" not in part and "Argument helptext" not in part]
+        raise UsageError(f"{'; '.join(filter(None, shown)).rstrip('.')}; see {prog} --help.") from None
 
 
 def _free_name(path: Path) -> Path:
@@ -158,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         elif name in COMMANDS:
             COMMANDS[name](rest)
         else:
-            tables.load(dict.fromkeys((*COMMANDS, *tables.STAGES), ""), "command", name)
+            tables.check(dict.fromkeys((*COMMANDS, *tables.STAGES), ""), "command", name)
     except MagicIDError as error:
         print(f"magicid: {error}", file=sys.stderr)
         return error.exit_code

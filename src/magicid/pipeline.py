@@ -10,12 +10,13 @@ from rich.table import Table
 
 from magicid._version import __version__
 from magicid.core import tables
-from magicid.core.errors import UsageError
+from magicid.core.errors import DataError, UsageError
 from magicid.core.files import sha256
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
+from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
 from magicid.metrics.report import write_report
 from magicid.stages.evaluate import Evaluate
@@ -77,8 +78,14 @@ def run_pipeline(
     console = console or Console()
     folder = RunDir(out)
     run = Run(folder, common, console)
-    digest = sha256(next(iter(sorted((run.base_path / "transformer").glob("*.safetensors")))))
-    folder.freeze(flatten(common, pipeline) | {"base_sha256": digest})
+    tables.check(tables.FAMILIES, "family", common.family)
+    tables.check(tables.JUDGES, "judges", common.judges)
+    if not folder.finished("prepare"):
+        find_photos(common.photos)  # a misspelt name must not be frozen into the settings
+    weights = sorted((run.base_path / "transformer").glob("*.safetensors"))
+    if not weights:
+        raise DataError(f"{run.base_path}: no transformer/*.safetensors; name a folder in the diffusers layout.")
+    folder.freeze(flatten(common, pipeline) | {"base_sha256": sha256(weights[0])})
     names = list(tables.STAGES)
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
@@ -106,7 +113,7 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
 
 def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: int = 50) -> Path:
     """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them."""
-    directory = RunDir(folder)
+    directory = RunDir(folder, create=False)
     settings = directory.settings()
     common = Common(**{f.name: settings[f.name] for f in dataclasses.fields(Common)})
     run = Run(directory, common)

@@ -105,7 +105,8 @@ def parse(sentence: str) -> Truth:
 
 
 def _says(text: str, phrase: str) -> bool:
-    return re.search(rf"\b{re.escape(phrase)}\b", text) is not None
+    bare = phrase.removeprefix("as ")  # `describe` may make it the subject: "a soldier in tactical gear nods"
+    return re.search(rf"\b{re.escape(bare)}\b", text) is not None
 
 
 def sentences(count: int, seed: int) -> list[str]:

@@ -29,7 +29,8 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     The temporary name keeps the suffix, since encoders choose the container by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}"[-200:])
+    digest = hashlib.sha256(path.name.encode()).hexdigest()[:16]  # the name itself may have as many bytes as are allowed
+    temporary = path.with_name(f".tmp-{os.getpid()}-{digest}{path.suffix[-20:]}")
     try:
         write(temporary)
         with temporary.open("rb") as file:

@@ -1,5 +1,6 @@
 """What every stage is handed: the run's folder, its common settings, and the models, loaded once and on demand."""
 
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,15 +46,26 @@ class Run:
     def base_path(self) -> Path:
         """Where the base model is."""
         path = WEIGHTS / "base" if self.common.base == EMBEDDED else Path(self.common.base)
-        if not (path / "model_index.json").exists():
+        index = path / "model_index.json"
+        if not index.exists():
             raise UsageError(f"base {self.common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")
+        kind = json.loads(index.read_text()).get("_class_name")
+        if (expected := tables.PIPELINES.get(self.common.family, kind)) != kind:
+            raise UsageError(
+                f"base {self.common.base!r} is a {kind}, family {self.common.family!r} needs a {expected}; set --family."
+            )
         return path
 
     @cached_property
     def family(self) -> "Family":
         """The base model, loaded at first use."""
+        import diffusers
+        import transformers
+
         from magicid.core.device import device
 
+        diffusers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        transformers.utils.logging.disable_progress_bar()
         kind = tables.load(tables.FAMILIES, "family", self.common.family)
         family: Family = kind.load(self.base_path)
         family.transformer.to(device())

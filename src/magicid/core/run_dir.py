@@ -25,10 +25,11 @@ R = TypeVar("R", bound=Record)
 class RunDir:
     """One run directory; opening it takes a lock that dies with the process."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, create: bool = True) -> None:
         self.root = root
         try:
-            root.mkdir(parents=True, exist_ok=True)
+            if create:
+                root.mkdir(parents=True, exist_ok=True)
             self._lock = (root / ".lock").open("a+")
         except OSError as error:
             raise UsageError(f"{root}: {error.strerror}; name a folder that can be written.") from error
@@ -115,9 +116,10 @@ class Journal:
         self._path = run.stage(stage) / "journal.jsonl"
         self._items: dict[str, dict[str, Any]] = {}
         if self._path.exists():
-            whole = self._path.read_text().split("\n")[:-1]
+            *whole, torn = self._path.read_text().split("\n")
             self._items = {item["id"]: item for item in map(json.loads, whole)}
-            self._path.write_text("".join(line + "\n" for line in whole))  # drop a torn last line
+            if torn:
+                publish_text(self._path, "".join(line + "\n" for line in whole))
 
     def get(self, kind: type[R], key: str, file: str | None = None) -> R | None:
         """The item's record, if it was made and `file` (a path in the run, its hash in the record) is still whole."""

@@ -21,6 +21,7 @@ FAMILIES = {
     "wan": "magicid.families.wan:Wan",
     "hunyuan_video": "magicid.families.hunyuan_video:HunyuanVideo",
 }
+PIPELINES = {"wan": "WanPipeline", "hunyuan_video": "HunyuanVideoPipeline"}  # family -> class in model_index.json
 JUDGES = {
     "avatar": "magicid.avatar.judges:avatar",
 }
@@ -40,11 +41,16 @@ EXPERIMENTS = {
 }
 
 
-def load(table: dict[str, str], kind: str, name: str) -> Any:
-    """The object that `name` stands for in `table`; an unknown name answers with the nearest one."""
+def check(table: dict[str, str], kind: str, name: str) -> None:
+    """An unknown name answers with the nearest one."""
     if name not in table:
         near = difflib.get_close_matches(name, table, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(table)}."
         raise UsageError(f"{kind} {name!r} is unknown; {hint}")
+
+
+def load(table: dict[str, str], kind: str, name: str) -> Any:
+    """The object that `name` stands for in `table`."""
+    check(table, kind, name)
     module, attribute = table[name].split(":")
     return getattr(importlib.import_module(module), attribute)

@@ -34,8 +34,8 @@ Pair = tuple[Tensor, Tensor]  # A (r, in), B (out, r)
 
 def _fuse(members: list[Pair | None], rows: list[int]) -> Pair:
     """One adapter of a fused layer from those of its members, of which at least one was trained."""
-    rank, width = next(pair[0].shape for pair in members if pair)
-    pairs = [pair or (torch.zeros(0, width), torch.zeros(n, 0)) for pair, n in zip(members, rows, strict=True)]
+    like = next(pair[0] for pair in members if pair)
+    pairs = [pair or (like[:0], like.new_zeros(n, 0)) for pair, n in zip(members, rows, strict=True)]
     return torch.cat([a for a, _ in pairs]), torch.block_diag(*[b for _, b in pairs])
 
 

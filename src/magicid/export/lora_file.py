@@ -21,7 +21,8 @@ from magicid.core.seeds import noise
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 
-CHECK, LOADED = "export_check", "export_loaded"
+CHECK, LOADED = "export_check", "export_loaded"  # names of adapters in memory
+_REMEDY = "the export is wrong for this family; use finetune.targets that it knows."
 
 
 def export_adapter(run: Run, record: Adapter, path: Path) -> None:
@@ -81,6 +82,3 @@ def verify(family: Family, name: str, path: Path) -> float:
     if not difference <= 1e-3:
         raise DataError(f"{path} (sha256 {sha256(path)[:12]}): predictions differ by {difference:.2g} of 1; {_REMEDY}")
     return difference
-
-
-_REMEDY = "the export is wrong for this family; use finetune.targets that it knows."

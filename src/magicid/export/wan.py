@@ -17,6 +17,4 @@ def _universal(name: str) -> str:
 
 def exported(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     """Our tensors by universal names, `scale` folded into B."""
-    return {
-        _universal(name): (tensor * scale if ".lora_B." in name else tensor).contiguous() for name, tensor in tensors.items()
-    }
+    return {_universal(name): (tensor * scale if ".lora_B." in name else tensor).contiguous() for name, tensor in tensors.items()}

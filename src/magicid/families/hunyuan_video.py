@@ -110,9 +110,9 @@ class HunyuanVideo:
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""
-        dtype = self.transformer.dtype
-        embedded = self.pipeline.transformer.config.guidance_embeds
-        velocity: Tensor = self.transformer(
+        transformer = self.pipeline.transformer
+        dtype, embedded = transformer.dtype, transformer.config.guidance_embeds
+        velocity: Tensor = transformer(
             hidden_states=x_t.to(dtype),
             timestep=t_B * 1000,
             encoder_hidden_states=condition["encoder_hidden_states"].to(dtype),

@@ -31,4 +31,4 @@ class IdentityReward:
         low, middle = float(np.quantile(seen, self.quantile)), float(np.median(seen))
         slope = float(np.polyfit(np.flatnonzero(np.isfinite(likeness)), seen, 1)[0]) if len(seen) > 1 else 0.0
         details = {"coverage": coverage, "mean": float(seen.mean()), "p10": low, "p50": middle, "slope": slope}
-        return Measured("measured", low * coverage, details)
+        return Measured("measured", max(low, 0.0) * coverage, details)  # below 0, hiding the face would pay

@@ -49,7 +49,8 @@ def dominance_pairs(
         Candidate(winner, loser)
         for winner in videos
         for loser in videos
-        if winner.identity - loser.identity >= least_identity_gap
+        if dominates(winner, loser)
+        and winner.identity - loser.identity >= least_identity_gap
         and winner.motion - loser.motion >= least_motion_gap
         and winner.semantics >= least_semantics
     ]

@@ -13,7 +13,8 @@ def identity_pairs(
         Candidate(winner, loser)
         for winner in videos
         for loser in videos
-        if winner.identity - loser.identity >= least_identity_gap
+        if winner.identity > loser.identity
+        and winner.identity - loser.identity >= least_identity_gap
         and abs(winner.motion - loser.motion) <= most_motion_gap
         and loser.origin != "static"
     ]

@@ -8,6 +8,7 @@ ln 2 to the last bit.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from magicid.core import records
 from magicid.core.device import autocast
-from magicid.core.errors import DataError
+from magicid.core.errors import UsageError
 from magicid.core.interfaces import Condition
 from magicid.core.records import Adapter, Photo, Video
 from magicid.core.run import Run
@@ -40,14 +41,14 @@ class Optimize:
     weight_decay: float = 1e-4
     batch: int = 4  # pairs
     beta: float = 500.0  # applies to mean squared errors; see docs/paper.md
-    loss: str = "sigmoid"  # "sigmoid", "ipo" or "hinge"
+    loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
     winner_guard: float = 0.0  # weight of relu(e(w) - e_ref(w)) on winners that move
-    reference: str = "stage_one"  # "stage_one" (ours) or "base" (the model without an adapter)
+    reference: Literal["stage_one", "base"] = "stage_one"  # ours, or the model without an adapter
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `optimize/adapter.safetensors`."""
         if self.reference not in ("stage_one", "base"):
-            raise DataError(f"optimize.reference {self.reference!r} is unknown; choose stage_one or base.")
+            raise UsageError(f"optimize.reference {self.reference!r} is unknown; choose stage_one or base.")
         stage_one = run.dir.read("finetune", Adapter)[0]
         for name in (POLICY, REFERENCE):
             load_adapter(run, name, stage_one)

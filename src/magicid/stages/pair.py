@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from magicid.core import records
-from magicid.core.errors import DataError
+from magicid.core.errors import DataError, UsageError
 from magicid.core.records import Photo, Video
 from magicid.core.run import Run
 from magicid.selection.frontier_pairs import dominance_pairs, paper_pairs
@@ -18,7 +19,7 @@ class Pair:
 
     identity: int = 50
     dynamic: int = 50
-    rule: str = "dominance"  # of the dynamic pairs: "dominance" (ours) or "paper" (upper and lower fronts)
+    rule: Literal["dominance", "paper"] = "dominance"  # of the dynamic pairs: ours, or upper and lower fronts
     least_identity_gap: float = 1.0
     least_motion_gap: float = 1.0
     identity_pairs_least_gap: float = 2.0
@@ -46,7 +47,7 @@ class Pair:
                 self.most_uses,
             )
         else:
-            raise DataError(f"pair.rule {self.rule!r} is unknown; choose dominance or paper.")
+            raise UsageError(f"pair.rule {self.rule!r} is unknown; choose dominance or paper.")
         if len(identity) + len(dynamic) < self.least_pairs:
             raise DataError(
                 f"{len(videos)} usable videos gave {len(identity)} identity and {len(dynamic)} dynamic pairs; need "

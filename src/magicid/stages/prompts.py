@@ -9,10 +9,11 @@ import os
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from magicid.core.errors import DataError
+from magicid.core.errors import DataError, UsageError
 from magicid.core.records import Prompt
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
@@ -34,7 +35,7 @@ class Prompts:
 
     repository: int = 20
     evaluation: int = 10
-    source: str = "auto"  # "auto", "grammar", "list" or "endpoint"
+    source: Literal["auto", "grammar", "list", "endpoint"] = "auto"
 
     def run(self, run: Run) -> Sequence[Prompt]:
         """Write both sets; the evaluation's prompts do not occur in the repository."""
@@ -50,7 +51,7 @@ class Prompts:
 
     def _source(self, run: Run) -> str:
         if self.source not in ("auto", "grammar", "list", "endpoint"):
-            raise DataError(f"prompts.source {self.source!r} is unknown; choose auto, grammar, list or endpoint.")
+            raise UsageError(f"prompts.source {self.source!r} is unknown; choose auto, grammar, list or endpoint.")
         if self.source != "auto":
             return self.source
         if os.environ.get("MAGICID_LLM_URL"):

@@ -47,7 +47,8 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
     publish_text(temporary / "manifest.json", json.dumps({"step": checkpoint.step, "files": files}))
     temporary.rename(final)
     sync_folder(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    whole = [path for path in sorted(folder.glob("step-*")) if path.name <= final.name][-keep:]
+    for old in set(folder.glob("step-*")) - set(whole):  # newer ones were passed over by `latest`
         shutil.rmtree(old)
     return final
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from magicid.core.files import publish_text
+
 
 class Log:
     """Appends `{"step": 3, "loss": 0.1}` lines to a file; a torn last line is dropped when it is opened again."""
@@ -27,7 +29,7 @@ class Log:
     def truncate(self, step: int) -> None:
         """Forget the steps from `step` on: they are about to be done again."""
         kept = [json.dumps(line) + "\n" for line in self.read() if line["step"] < step]
-        self.path.write_text("".join(kept))
+        publish_text(self.path, "".join(kept))
 
     def to_tensorboard(self, folder: Path) -> None:
         """Write every number as a TensorBoard scalar under `folder`."""

@@ -86,11 +86,11 @@ def train(
             norm = float(nn.utils.clip_grad_norm_(values, settings.grad_norm))
             if math.isfinite(norm) and math.isfinite(numbers["loss"]):
                 optimizer.step()
+                for n, tensor in average.items():
+                    tensor.lerp_(parameters[n].detach(), 1 - min(settings.ema_decay, (step + 1) / (step + 10)))
                 bad = 0
             else:
                 bad += 1
-            for n, tensor in average.items():
-                tensor.lerp_(parameters[n].detach(), 1 - min(settings.ema_decay, (step + 1) / (step + 10)))
             log.write(step, numbers | {"grad_norm": norm, "learning_rate": settings.rate(step)})
             if bad >= settings.max_bad_steps:
                 raise DataError(
@@ -103,7 +103,9 @@ def train(
                 save(step + 1)
                 saved = step + 1
             if stop.asked:
-                raise Interrupted(f"stopped at step {saved} of {settings.steps}; run the same command again to go on.")
+                interrupted = Interrupted(f"stopped at step {saved} of {settings.steps}; run the same command again to go on.")
+                interrupted.exit_code = 130 if stop.asked == signal.SIGINT else Interrupted.exit_code
+                raise interrupted
     return average
 
 
@@ -144,7 +146,7 @@ class _StopOnSignal:
     """Turns SIGTERM and the first SIGINT into a flag; a second SIGINT acts as usual. Only in the main thread."""
 
     def __enter__(self) -> None:
-        self.asked = False
+        self.asked = 0  # the signal's number
         self._old = {}
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError):  # not the main thread
@@ -157,4 +159,4 @@ class _StopOnSignal:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         if self.asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.asked = True
+        self.asked = number

@@ -1,5 +1,6 @@
 """Adapters by PEFT on a family's transformer: one base in memory, any number of adapters, at most one at work."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +28,9 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
     """Add an adapter whose output is zero (B = 0, A random from the seed)."""
     targets = list(settings.targets or family.lora_targets)
     transformer: Any = family.transformer
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         torch.manual_seed(item_seed(seed, "lora", name))
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=targets)
         try:
             transformer.add_adapter(config, adapter_name=name)
@@ -39,7 +41,9 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
 def remove_adapter(family: Family, name: str) -> None:
     """Take an adapter out of memory."""
     transformer: Any = family.transformer
-    transformer.delete_adapters(name)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Adapter .* was active which is now deleted")
+        transformer.delete_adapters(name)
 
 
 def parameters(family: Family, name: str) -> dict[str, nn.Parameter]:

@@ -1,0 +1,94 @@
+"""What is exported is what was trained: the stock pipeline, given the file, predicts what the adapter in memory predicts."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.loaders import lora_conversion_utils, lora_pipeline
+from safetensors.torch import save_file
+from torch import Tensor
+
+from magicid.core import tables
+from magicid.core.errors import DataError
+from magicid.core.interfaces import Family
+from magicid.export.lora_file import trained_layers, verify
+from magicid.training.lora import LoraSettings
+from tests.families.tiny import HEAD, HEADS, adapter, tiny_family
+
+RANK, ALPHA = 3, 6.0
+CASES = {
+    "wan": ("wan", ()),
+    "wan, feed-forward": ("wan", ("ffn.net.0.proj", "ffn.net.2")),
+    "hunyuan": ("hunyuan_video", ()),
+    "hunyuan, one member of a fused layer": ("hunyuan_video", ("transformer_blocks.1.attn.to_k",)),
+    "hunyuan, no fused layer": ("hunyuan_video", ("transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.norm1.linear")),
+    "hunyuan, single blocks": ("hunyuan_video", ("single_transformer_blocks.0.attn.to_v", "1.proj_mlp")),
+    "hunyuan, outputs": ("hunyuan_video", ("transformer_blocks.0.attn.to_add_out", "single_transformer_blocks.1.proj_out")),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
+    return {name: tiny_family(name, tmp_path_factory.mktemp(name)) for name in tables.EXPORTS}
+
+
+@pytest.fixture(autouse=True)
+def tiny_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """diffusers has the full model's width written in its converter; here stands the tiny model's."""
+    name = "_convert_hunyuan_video_lora_to_diffusers"
+    source = inspect.getsource(getattr(lora_conversion_utils, name))
+    assert "hidden_size = 3072" in source
+    space = dict(vars(lora_conversion_utils))
+    exec(source.replace("hidden_size = 3072", f"hidden_size = {HEADS * HEAD}"), space)
+    monkeypatch.setattr(lora_pipeline, name, space[name])
+
+
+def export(family: Family, weights: dict[str, Tensor], scale: float = ALPHA / RANK) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = tables.load(tables.EXPORTS, "export of", family.name)(weights, scale)
+    return tensors
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_stock_pipeline_gets_all_that_was_trained(case: str, families: dict[str, Family], tmp_path: Path) -> None:
+    name, targets = CASES[case]
+    family, file = families[name], tmp_path / "adapter.safetensors"
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA, targets)) as weights:
+        tensors = export(family, weights)
+        save_file(tensors, file)
+        assert len(trained_layers(family, "ava")) == len(weights) / 2
+        assert verify(family, "ava", file) < 1e-4
+    assert all(key.startswith("diffusion_model.") and ".lora_" in key for key in tensors)
+    assert len({t.shape[0] for key, t in tensors.items() if ".lora_A." in key}) == 1, "ranks differ"
+
+
+@pytest.mark.parametrize("name", tables.EXPORTS)
+@pytest.mark.parametrize("fault", ["renamed", "lost", "prefix", "scale", "alpha"])
+def test_a_file_that_loses_anything_is_refused(name: str, fault: str, families: dict[str, Family], tmp_path: Path) -> None:
+    family, file = families[name], tmp_path / "adapter.safetensors"
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        tensors = export(family, weights, scale=1.0 if fault == "scale" else ALPHA / RANK)
+        first = next(iter(tensors)).removesuffix(".lora_A.weight")
+        pair = {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{first}.")}
+        if fault == "renamed":
+            tensors |= {key.replace(first, f"{first}_x"): tensor for key, tensor in pair.items()}
+        elif fault != "lost":
+            tensors |= pair
+        if fault == "prefix":
+            tensors = {key.replace("diffusion_model.", "model."): tensor for key, tensor in tensors.items()}
+        if fault == "alpha":
+            tensors[f"{first}.alpha"] = torch.tensor(1.0)
+        save_file(tensors, file)
+        with pytest.raises(DataError, match=r"^[^\n]*adapter\.safetensors[^\n]*$"):
+            verify(family, "ava", file)
+        save_file(export(family, weights), file)
+        assert verify(family, "ava", file) < 1e-4, "a refused file left something behind"
+
+
+def test_a_layer_without_a_universal_name_is_refused(families: dict[str, Family]) -> None:
+    family = families["hunyuan_video"]
+    with (
+        adapter(family, "ava", LoraSettings(RANK, ALPHA, ("token_refiner.refiner_blocks.0.attn.to_q",))) as weights,
+        pytest.raises(DataError, match="has no place"),
+    ):
+        export(family, weights)

@@ -1,0 +1,128 @@
+"""Tiny random checkpoints of every family, of stock classes, in the diffusers layout: 5 x 32 x 32 clips, milliseconds a call."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLHunyuanVideo,
+    AutoencoderKLWan,
+    FlowMatchEulerDiscreteScheduler,
+    HunyuanVideoPipeline,
+    HunyuanVideoTransformer3DModel,
+    UniPCMultistepScheduler,
+    WanPipeline,
+    WanTransformer3DModel,
+)
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedTokenizerFast,
+    UMT5Config,
+    UMT5EncoderModel,
+)
+
+from magicid.core import tables
+from magicid.core.interfaces import Family, Geometry
+from magicid.core.seeds import generator
+from magicid.training import lora
+
+GEOMETRY = Geometry(frames=5, height=32, width=32, fps=8.0, guidance=1.0)
+SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
+WORDS = [*SPECIAL, "describe", ":", "a", "person", "walks", "sits", "and", "waves", "in", "the", "park"]
+EOS = WORDS.index("</s>")
+TEXT, HEADS, HEAD = 32, 2, 16
+
+
+def tokenizer(length: int) -> PreTrainedTokenizerFast:
+    """One token a word; every sentence ends with </s>."""
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    words.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", EOS)])
+    names = {"pad_token": "<pad>", "unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>"}
+    return PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=length, **names)
+
+
+def wan() -> WanPipeline:
+    """Latents of 4 channels, 2x in time, 4x in space."""
+    vae = AutoencoderKLWan(
+        base_dim=8, z_dim=4, dim_mult=[1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True],
+        scale_factor_temporal=2, scale_factor_spatial=4, latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[0.5, 1.5, 0.8, 2.0],
+    )  # fmt: skip
+    text = UMT5Config(
+        vocab_size=len(WORDS), d_model=TEXT, d_kv=8, d_ff=64, num_layers=1, num_heads=4, pad_token_id=0, eos_token_id=EOS
+    )
+    transformer = WanTransformer3DModel(
+        num_attention_heads=HEADS, attention_head_dim=HEAD, in_channels=4, out_channels=4, text_dim=TEXT, freq_dim=32,
+        ffn_dim=64, num_layers=2, rope_max_seq_len=32,
+    )  # fmt: skip
+    return WanPipeline(
+        tokenizer=tokenizer(16),
+        text_encoder=UMT5EncoderModel(text),
+        transformer=transformer,
+        vae=vae,
+        scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
+    )
+
+
+def hunyuan_video() -> HunyuanVideoPipeline:
+    """Latents of 4 channels, 4x in time, 8x in space."""
+    vae = AutoencoderKLHunyuanVideo(latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4)
+    llama = LlamaConfig(
+        vocab_size=len(WORDS), hidden_size=TEXT, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=EOS,
+    )  # fmt: skip
+    clip = CLIPTextConfig(
+        vocab_size=len(WORDS), hidden_size=24, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=77, pad_token_id=0, bos_token_id=2, eos_token_id=EOS,
+    )  # fmt: skip
+    transformer = HunyuanVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=HEADS, attention_head_dim=HEAD, num_layers=2, num_single_layers=2,
+        num_refiner_layers=1, text_embed_dim=TEXT, pooled_projection_dim=24, rope_axes_dim=(4, 6, 6),
+    )  # fmt: skip
+    return HunyuanVideoPipeline(
+        text_encoder=LlamaModel(llama),
+        tokenizer=tokenizer(24),
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+        text_encoder_2=CLIPTextModel(clip),
+        tokenizer_2=tokenizer(77),
+    )
+
+
+BUILD: dict[str, Callable[[], Any]] = {"wan": wan, "hunyuan_video": hunyuan_video}
+SETTINGS = {"hunyuan_video": {"prompt_template": {"template": "describe : {}", "crop_start": 2}}}
+
+
+def tiny_family(name: str, folder: Path) -> Family:
+    """A family of the table, loaded from a random checkpoint that is written to `folder`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        BUILD[name]().save_pretrained(folder)
+    (folder / "geometry.json").write_text(json.dumps({**asdict(GEOMETRY), **SETTINGS.get(name, {})}))
+    family: Family = tables.load(tables.FAMILIES, "family", name).load(folder)
+    return family
+
+
+@contextmanager
+def adapter(
+    family: Family, name: str, settings: lora.LoraSettings | None = None, trained: bool = True
+) -> Iterator[dict[str, torch.Tensor]]:
+    """An adapter inside the block, random by its name unless it is not `trained`; gives its weights."""
+    lora.add_adapter(family, name, settings or lora.LoraSettings(rank=3, alpha=6.0))
+    try:
+        if trained:
+            drawn = generator(0, name)
+            weights = {key: 0.3 * torch.randn(w.shape, generator=drawn) for key, w in lora.weights(family, name).items()}
+            lora.load_weights(family, name, weights)
+        yield lora.weights(family, name)
+    finally:
+        lora.remove_adapter(family, name)

@@ -1,0 +1,121 @@
+"""The whole path, from photos to report, on a small random Wan model and judges that need no weights."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from magicid.core import tables
+from magicid.core.errors import DataError, UsageError
+from magicid.core.records import Pair, Video
+from magicid.core.run import Common
+from magicid.media.photo import write_png
+from magicid.pipeline import PRESETS, Pipeline, generate_clip, run_pipeline
+from magicid.stages.finetune import Finetune
+from magicid.stages.generate import Generate
+from magicid.stages.optimize import Optimize
+from magicid.stages.prompts import Prompts
+from magicid.stages.sample import Sample
+from tests.doubles import RED, picture
+from tests.families.tiny import tiny_family
+
+SMALL = Pipeline(
+    finetune=Finetune(steps=3, batch=2, rank=2, learning_rate=1e-2),
+    prompts=Prompts(repository=3, evaluation=2, source="grammar"),
+    sample=Sample(finetuned_per_prompt=3, strengths=(1.0, 0.5), steps=2, batch=4),
+    pair=replace(PRESETS["paper"].pair, identity=6, dynamic=6, least_identity_gap=0, least_motion_gap=0, identity_pairs_least_gap=0, least_pairs=1),
+    optimize=Optimize(steps=3, batch=2, learning_rate=1e-2),
+    generate=Generate(seeds=1, steps=2),
+)  # fmt: skip
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Common:
+    folder = tmp_path_factory.mktemp("pipeline")
+    tiny_family("wan", folder / "base")
+    for i in range(3):
+        write_png(folder / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
+    return Common(folder / "photos", base=str(folder / "base"), judges="centred")
+
+
+@pytest.fixture(autouse=True)
+def judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
+
+
+@pytest.fixture(scope="module")
+def finished(common: Common, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
+        out = tmp_path_factory.mktemp("finished")
+        run_pipeline(common, SMALL, out, QUIET).close()
+    return out
+
+
+def test_every_stage_leaves_a_manifest_and_the_run_its_adapter(finished: Path) -> None:
+    assert all((finished / stage / "manifest.jsonl").exists() for stage in tables.STAGES)
+    assert (finished / "adapter.safetensors").stat().st_size > 0
+
+
+def test_running_again_finds_nothing_left_to_do(common: Common, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != ".lock"}
+    run_pipeline(common, SMALL, finished, Console()).close()
+    assert "nothing left to do" in capsys.readouterr().out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_other_settings_are_refused_with_the_difference(common: Common, finished: Path) -> None:
+    with pytest.raises(UsageError, match="optimize.beta: 500.0 there, 7.0 asked"):
+        run_pipeline(common, replace(SMALL, optimize=replace(SMALL.optimize, beta=7.0)), finished, QUIET)
+
+
+@pytest.mark.parametrize("where", ["sample", "optimize"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(
+    common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    from magicid.stages import optimize
+    from magicid.training import clips
+
+    module, name, calls = (clips, "_keep", 5) if where == "sample" else (optimize, "preference", 2)
+    original, count = getattr(module, name), [0]
+
+    def dies(*arguments: object, **named: object) -> object:
+        count[0] += 1
+        if count[0] == calls:
+            raise RuntimeError("killed")
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(module, name, dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        run_pipeline(common, SMALL, tmp_path, QUIET)
+    folder = run_pipeline(common, SMALL, tmp_path, QUIET)
+    for file in ("adapter.safetensors", "finetune/log.jsonl", "optimize/log.jsonl", "pair/manifest.jsonl"):
+        if file != "pair/manifest.jsonl":
+            assert (tmp_path / file).read_bytes() == (finished / file).read_bytes(), file
+    assert [v.sha256 for v in folder.read("generate", Video)]
+    assert len(folder.read("pair", Pair)) >= 1
+    folder.close()
+
+
+def test_a_finished_run_makes_new_clips(finished: Path, tmp_path: Path) -> None:
+    from magicid.media.video import read_video
+
+    path = generate_clip(finished, "a scientist in a lab coat nods in the snow", tmp_path / "new.mp4", steps=2)
+    frames, _ = read_video(path)
+    assert frames.shape == (5, 32, 32, 3) and np.ptp(frames) > 0
+
+
+def test_a_flipped_byte_in_an_adapter_is_refused(common: Common, finished: Path, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(finished, copy)
+    path = copy / "optimize" / "adapter.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="sha256 differs"):
+        generate_clip(copy, "someone waves", tmp_path / "x.mp4", steps=2)
