@@ -10,10 +10,10 @@ from magicid.avatar.dataset import clip_store
 from magicid.avatar.judge_data import face_store, views
 from magicid.avatar.judge_figures import equal_error_rate
 from magicid.avatar.judge_losses import VARIED, arc_face, focal_loss, hard_negatives, heat_map, same
+from magicid.avatar.judges import NETWORKS
 from magicid.avatar.pretrain_judges import RECIPES, JudgeSettings, new_loss, train_judges
 from magicid.avatar.truth import VOCABULARIES, Truth, random_truth
 from magicid.core.errors import UsageError
-from magicid.avatar.judges import NETWORKS
 
 
 @pytest.fixture(scope="module")

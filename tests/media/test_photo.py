@@ -80,9 +80,7 @@ def test_a_jpeg_with_a_second_picture_behind_it_is_read(tmp_path: Path) -> None:
     assert np.abs(read_photo(path).astype(int) - SCENE).mean() < 6
 
 
-@pytest.mark.parametrize(
-    "name", ["zip.jpg", "svg.png", "gif.jpg", "empty.webp", "half.jpg", "half.png", "half.webp", "gone.png"]
-)
+@pytest.mark.parametrize("name", ["zip.jpg", "svg.png", "gif.jpg", "empty.webp", "half.jpg", "half.png", "half.webp", "gone.png"])
 def test_what_is_no_photo_is_refused_in_one_line(tmp_path: Path, name: str) -> None:
     stem, suffix = name.split(".")
     whole = io.BytesIO()

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from magicid.avatar.prompts import TRIGGER, sentences
-from magicid.core.errors import DataError
 from magicid.avatar.judges import (
     NETWORKS,
     AvatarDetector,
@@ -19,6 +17,8 @@ from magicid.avatar.judges import (
     save_judge,
     standard_clip,
 )  # fmt: skip
+from magicid.avatar.prompts import TRIGGER, sentences
+from magicid.core.errors import DataError
 from magicid.perception.networks import Words
 
 

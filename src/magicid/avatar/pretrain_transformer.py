@@ -113,7 +113,7 @@ class TransformerLoss:
         tokenizer: PreTrainedTokenizerFast,
         store: ClipStore,
         latents: Tensor,
-        curriculum: Curriculum = Curriculum(),  # noqa: B008 (frozen)
+        curriculum: Curriculum = Curriculum(),
     ) -> None:
         self.model, self.tokenizer, self.latents, self.curriculum = model, tokenizer, latents, curriculum
         self.law = FlowMatching()

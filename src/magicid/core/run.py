@@ -1,6 +1,7 @@
 """What every stage is handed: the run's folder, its common settings, and the models, loaded once and on demand."""
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -66,6 +67,7 @@ class Run:
 
         diffusers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         transformers.utils.logging.disable_progress_bar()
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
         kind = tables.load(tables.FAMILIES, "family", self.common.family)
         family: Family = kind.load(self.base_path)
         family.transformer.to(device())

@@ -14,13 +14,13 @@ from magicid.avatar.identity import Identity
 from magicid.avatar.photos import new_photos
 from magicid.avatar.prompts import parse
 from magicid.avatar.renderer import render_clip
-from magicid.core.records import Photo, Prompt
+from magicid.core.records import Prompt
 from magicid.core.run import Common, Run
-from magicid.media.photo import read_photo
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
-from magicid.perception.face import observe, reference_faces
+from magicid.perception.face import observe
 from magicid.pipeline import PRESETS, run_pipeline
+from magicid.stages.evaluate import gallery
 
 SHOWN = ("identity", "identity_mean", "motion", "top_flow", "prompt")
 
@@ -61,7 +61,7 @@ class ThreeRows:
         """(method, values) of every evaluation clip of one person, the ceiling's included."""
         photos, out = self.work / f"photos-{person}", self.work / f"run-{person}-{self.seed}"
         if not photos.exists():
-            new_photos(person, photos)
+            new_photos(person, photos, held_out=4)
         common = Common(photos, seed=self.seed)
         folder = run_pipeline(common, PRESETS[self.preset], out, console)
         values = json.loads((folder.root / "evaluate" / "values.json").read_text())
@@ -76,9 +76,7 @@ class ThreeRows:
         if cache.exists():
             cached: list[dict[str, float]] = json.loads(cache.read_text())
             return cached
-        images = [read_photo(run.file(photo.image)) for photo in run.dir.read("prepare", Photo)]
-        references = reference_faces(images, run.judges.detector, run.judges.face_report)
-        identity, measured = Identity.random(person), []
+        references, identity, measured = gallery(run), Identity.random(person), []
         for index, prompt in enumerate(p for p in run.dir.read("prompts", Prompt) if p.split == "evaluation"):
             for seed in range(2):
                 frames = render_clip(identity, parse(prompt.text), 100 * index + seed, FRAMES, SIZE, FPS).frames

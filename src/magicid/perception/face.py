@@ -21,8 +21,15 @@ def similarity_warp(source: NDArray[np.floating], target: NDArray[np.floating]) 
 
 
 def align(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) -> NDArray[np.uint8]:
-    """The (size, size, 3) crop in which the landmarks lie on the template as nearly as a similarity can bring them."""
+    """The (size, size, 3) crop in which the landmarks lie on the template as nearly as a similarity can bring them.
+
+    A warp samples points, so a face more than twice too large is shrunk by area first.
+    """
     warp = similarity_warp(landmarks, TEMPLATE * size)
+    factor = 2 * float(np.hypot(warp[0, 0], warp[1, 0]))
+    if factor < 1:
+        frame = np.asarray(cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+        warp = similarity_warp(landmarks * factor, TEMPLATE * size)
     return np.asarray(cv2.warpAffine(frame, warp, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 

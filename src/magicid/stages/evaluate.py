@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from magicid.core.files import publish_text
 from magicid.core.records import Adapter, Metric, Photo, Value, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.export.lora_file import export_adapter
-from magicid.media.photo import read_photo
+from magicid.media.photo import find_photos, read_photo
 from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
@@ -26,8 +27,7 @@ class Evaluate:
         """Measure every clip, average per method, and export the adapter."""
         videos = run.dir.read("generate", Video)
         journal = Journal(run.dir, "evaluate")
-        photos = [read_photo(run.file(photo.image)) for photo in run.dir.read("prepare", Photo)]
-        references = reference_faces(photos, run.judges.detector, run.judges.face_report)
+        references = gallery(run)
         values: dict[str, dict[str, float]] = {}
         for video in run.each("evaluate", videos, len(videos)):
             record = journal.get(Value, video.id)
@@ -41,6 +41,13 @@ class Evaluate:
         publish_text(run.dir.stage("evaluate") / "values.json", json.dumps(values))
         methods = dict.fromkeys(video.origin for video in videos)
         return [metric for method in methods for metric in _metrics(method, videos, values)]
+
+
+def gallery(run: Run) -> NDArray[np.float32]:
+    """Embeddings (R, D) by the report encoder: of photos that training never saw (`held_out/`), else of those it saw."""
+    held_out = run.common.photos / "held_out"
+    paths = find_photos(held_out) if held_out.is_dir() else [run.file(p.image) for p in run.dir.read("prepare", Photo)]
+    return reference_faces([read_photo(path) for path in paths], run.judges.detector, run.judges.face_report)
 
 
 def _metrics(method: str, videos: Sequence[Video], values: dict[str, dict[str, float]]) -> list[Metric]:

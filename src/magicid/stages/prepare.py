@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ from safetensors.torch import save_file
 
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
-from magicid.core.interfaces import Face
 from magicid.core.records import Photo
 from magicid.core.run import Run
 from magicid.media.photo import find_photos, fit, read_photo, write_png
@@ -76,15 +74,8 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[str]]:
         if y1 - y0 < SMALL_FACE:
             run.console.print(f"{path.name}: the face is {y1 - y0:.0f} px high; from {SMALL_FACE} it is known better.")
         picture = fit(image, geometry.height, geometry.width, ((x0 + x1) / 2, (y0 + y1) / 2))
-        portraits.append(Portrait(path, picture, _aligned(image, faces[0], run.judges.face_reward.crop_size)))
+        portraits.append(Portrait(path, picture, align(image, faces[0].landmarks, run.judges.face_reward.crop_size)))
     return portraits, problems
-
-
-def _aligned(image: NDArray[np.uint8], face: Face, size: int) -> NDArray[np.uint8]:
-    """(size, size, 3); a large face is shrunk by area first, since `align` samples points."""
-    factor = min(1.0, 2 * size / (face.box[3] - face.box[1]))
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return align(np.asarray(small, np.uint8), face.landmarks * factor, size)
 
 
 def _strangers(run: Run, portraits: Sequence[Portrait]) -> list[str]:

@@ -41,12 +41,12 @@ def make_clips(run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch
             if video is not None and run.file(video.file).exists():
                 done[clip.id] = video
                 bar.advance(bar.task_ids[0])
-        for (adapter, strength), group in groupby(
-            sorted((w for w in wanted if w.id not in done), key=_setting), key=lambda w: (w.adapter, w.strength)
-        ):
+        for (adapter, strength), group in groupby(sorted(wanted, key=_setting), key=lambda w: (w.adapter, w.strength)):
             clips = list(group)
             for start in range(0, len(clips), batch):
                 part = clips[start : start + batch]
+                if all(clip.id in done for clip in part):
+                    continue  # batches are the same after a kill: their company changes the last bits of clips
                 with lora.using(family, adapter, strength):
                     latents = sample(
                         family, family.encode_prompts([c.prompt for c in part]), run.negative,
@@ -54,6 +54,8 @@ def make_clips(run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch
                     ).float().cpu()  # fmt: skip
                 frames = to_frames(family.decode(latents))
                 for clip, latent, pictures in zip(part, latents, frames, strict=True):
+                    if clip.id in done:
+                        continue
                     done[clip.id] = _keep(run, stage, clip, latent, pictures)
                     journal.add(done[clip.id], clip.id)
                     bar.advance(bar.task_ids[0])

@@ -28,9 +28,8 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
     """Add an adapter whose output is zero (B = 0, A random from the seed)."""
     targets = list(settings.targets or family.lora_targets)
     transformer: Any = family.transformer
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(item_seed(seed, "lora", name))
-        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=targets)
         try:
             transformer.add_adapter(config, adapter_name=name)
