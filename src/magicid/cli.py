@@ -130,7 +130,7 @@ def _parse(kind: Callable[..., T], arguments: Sequence[str], prog: str, descript
     except SystemExit as stop:
         if stop.code != 2:
             raise
-        parts = re.split("─{2,}", re.sub("[│╭╮╰╯]", " ", said.getvalue()))
+        parts = re.split("[─-]{5,}", re.sub("[│╭╮╰╯]", " ", said.getvalue()))
         shown = [" ".join(part.split()) for part in parts[1:] if "full helptext" not in part and "Argument helptext" not in part]
         raise UsageError(f"{'; '.join(filter(None, shown)).rstrip('.')}; see {prog} --help.") from None
 

@@ -18,6 +18,7 @@ from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
 from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
+from magicid.metrics.picture import write_picture
 from magicid.metrics.report import write_report
 from magicid.stages.evaluate import Evaluate
 from magicid.stages.finetune import Finetune
@@ -108,6 +109,7 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
     console = console or Console()
     console.print(table)
     console.print(f"adapter: {folder.root / 'adapter.safetensors'}")
+    console.print(f"picture: {write_picture(folder, folder.root / 'result.png')}")
     console.print(f"report:  {write_report(folder)}")
 
 

@@ -1,8 +1,8 @@
 """Train the embedded world's models from nothing: `python -m magicid.avatar.pretrain [part ...]`.
 
-Parts, in order: autoencoder, transformer (with its text encoder), judges; `figures` measures the judges. Each is
-resumable: the same command goes on from its newest checkpoint under `--work`, and the finished models are saved under
-`--out` in the layout that the package ships.
+Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
+from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
+package ships. Two more measure and show: `figures` prints how good the judges are, `curves` draws the logs.
 """
 
 import json
@@ -43,7 +43,9 @@ class Pretrain:
 def main(settings: Pretrain) -> None:
     """Train the parts that are asked for."""
     for part in settings.parts:
-        {"autoencoder": autoencoder, "transformer": transformer, "judges": judges, "figures": figures}[part](settings)
+        {"autoencoder": autoencoder, "transformer": transformer, "judges": judges, "figures": figures, "curves": curves}[part](
+            settings
+        )
 
 
 def autoencoder(settings: Pretrain) -> None:
@@ -102,6 +104,13 @@ def figures(settings: Pretrain) -> None:
 
     vae = reconstructor(settings.out / "base" / "vae")
     print(json.dumps(judge_figures(settings.work, settings.out / "judges", reconstruct=vae), indent=1))
+
+
+def curves(settings: Pretrain) -> None:
+    """Draw the logs as docs/images/pretraining.png."""
+    from magicid.avatar.pretrain_curves import draw_curves
+
+    draw_curves(settings.work, Path("docs/images/pretraining.png"))
 
 
 if __name__ == "__main__":

@@ -61,9 +61,9 @@ def load(path: Path) -> Checkpoint:
             if sha256(path / name) != digest:
                 raise DataError(f"{path / name}: sha256 differs from its manifest; the checkpoint is not used.")
         groups = {Path(name).stem: load_file(path / name) for name in manifest["files"]}
-    except (OSError, ValueError, KeyError) as error:
+        return Checkpoint(manifest["step"], groups)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a whole checkpoint ({error}).") from error
-    return Checkpoint(manifest["step"], groups)
 
 
 def latest(folder: Path) -> Checkpoint | None:

@@ -1,0 +1,50 @@
+"""One picture of a run: the photos, then frames of the base model, the fine-tuned one and MagicID for some prompts."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from magicid.core.records import Photo, Video
+from magicid.core.run_dir import RunDir
+from magicid.media.photo import read_photo, write_png
+from magicid.media.video import read_video
+
+METHODS = {"base": "base model", "finetuned": "fine-tuned", "magicid": "MagicID"}
+SIDE, EDGE, LABEL = 128, 6, 118  # pixels
+
+
+def write_picture(folder: RunDir, path: Path, prompts: int = 2, frames: int = 6) -> Path:
+    """Publish the PNG; clips of the first seed of the first prompts, `frames` of each, evenly spaced."""
+    photos = [read_photo(folder.root / photo.image) for photo in folder.read("prepare", Photo)]
+    videos = folder.read("generate", Video)
+    rows = [_row("photos", photos[:frames])]
+    for prompt in list(dict.fromkeys(video.prompt for video in videos))[:prompts]:
+        rows.append(_caption(prompt, rows[0].shape[1]))
+        for method, label in METHODS.items():
+            clip = next(v for v in videos if v.prompt == prompt and v.origin == method)
+            shown = read_video(folder.root / clip.file)[0]
+            rows.append(_row(label, [shown[i] for i in np.linspace(0, len(shown) - 1, frames).round().astype(int)]))
+    write_png(path, np.concatenate(rows))
+    return path
+
+
+def _row(label: str, pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    height = SIDE + EDGE
+    row = np.full((height, LABEL + 6 * height, 3), 255, np.uint8)
+    _write(row, label, (8, height // 2 + 4), 0.5)
+    for i, picture in enumerate(pictures):
+        x = LABEL + i * height
+        row[:SIDE, x : x + SIDE] = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+    return row
+
+
+def _caption(text: str, width: int) -> NDArray[np.uint8]:
+    strip = np.full((30, width, 3), 255, np.uint8)
+    _write(strip, text, (8, 20), 0.42)
+    return strip
+
+
+def _write(image: NDArray[np.uint8], text: str, at: tuple[int, int], size: float) -> None:
+    cv2.putText(image, text.encode("ascii", "replace").decode(), at, cv2.FONT_HERSHEY_SIMPLEX, size, (40, 40, 48), 1, cv2.LINE_AA)

@@ -1,0 +1,54 @@
+"""What stands under a final name is whole."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from magicid.core.errors import ResourceError
+from magicid.core.files import publish, publish_text
+
+
+def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "clip.mp4"
+    publish_text(path, "old")
+
+    def half(target: Path) -> None:
+        target.write_text("ne")
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        publish(path, half)
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_final_name_appears_only_when_the_writer_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "clip.mp4"
+
+    def write(target: Path) -> None:
+        target.write_text("whole")
+        assert not path.exists() and target.parent == path.parent and target.suffix == ".mp4"
+
+    publish(path, write)
+    assert path.read_text() == "whole"
+
+
+@pytest.mark.parametrize("name", ["a b'; $(x).txt", "-rf.txt", "ж" * 125 + ".txt", "n" * 196 + ".txt", "n" * 251 + ".txt"])
+def test_any_name_that_the_disk_allows_is_published_whole(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+
+    def write(target: Path) -> None:
+        assert target != path
+        target.write_text("whole")
+
+    publish(path, write)
+    assert path.read_text() == "whole" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_is_one_line_with_exit_code_4(tmp_path: Path) -> None:
+    def full(target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(ResourceError, match="disk is full; free some space") as error:
+        publish(tmp_path / "clip.mp4", full)
+    assert error.value.exit_code == 4

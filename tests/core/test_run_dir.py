@@ -1,0 +1,127 @@
+"""A run directory has one owner, one set of settings, and stages that are finished or are not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from magicid.core.errors import DataError, UsageError
+from magicid.core.files import sha256
+from magicid.core.records import Adapter, Prompt, Score
+from magicid.core.run_dir import Journal, RunDir
+
+PROMPTS = [Prompt("a", "walks", "repository"), Prompt("b", "nods", "evaluation")]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "run")
+
+
+def test_the_same_settings_open_a_run_again(run: RunDir) -> None:
+    run.freeze({"seed": 0, "optimize.beta": 500.0, "targets": []})
+    run.freeze({"targets": [], "optimize.beta": 500.0, "seed": 0})
+    assert run.settings()["optimize.beta"] == 500.0
+
+
+def test_other_settings_are_refused_with_the_difference(run: RunDir) -> None:
+    run.freeze({"seed": 0, "optimize.beta": 500.0, "old": 1})
+    with pytest.raises(UsageError) as error:
+        run.freeze({"seed": 0, "optimize.beta": 7.0, "new": 2})
+    for said in ("optimize.beta: 500.0 there, 7.0 asked", "old: 1 there, absent asked", "new: absent there, 2 asked", "--out"):
+        assert said in str(error.value)
+    assert "seed" not in str(error.value)
+
+
+def test_a_folder_without_settings_is_no_run(run: RunDir) -> None:
+    with pytest.raises(UsageError, match="not a run directory"):
+        run.settings()
+
+
+def test_a_second_opener_is_refused_and_told_who_holds_it(run: RunDir) -> None:
+    with pytest.raises(UsageError, match="in use by process .* on "):
+        RunDir(run.root)
+    code = f"from pathlib import Path; from magicid.core.run_dir import RunDir; RunDir(Path({str(run.root)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode and "in use by process" in done.stderr
+
+
+def test_a_lock_whose_process_is_gone_frees_itself(tmp_path: Path) -> None:
+    code = f"import os; from pathlib import Path; from magicid.core.run_dir import RunDir; run = RunDir(Path({str(tmp_path)!r})); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    assert "process" in (tmp_path / ".lock").read_text()
+    RunDir(tmp_path).close()
+
+
+def test_a_closed_run_can_be_opened(run: RunDir) -> None:
+    run.close()
+    RunDir(run.root).close()
+
+
+def test_a_file_in_the_place_of_a_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="can be written"):
+        RunDir(tmp_path / "file")
+
+
+def test_a_run_that_is_only_read_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        RunDir(tmp_path / "misspelt", create=False)
+    assert not (tmp_path / "misspelt").exists()
+
+
+def test_records_come_back_as_they_were_published(run: RunDir) -> None:
+    run.stage("prompts")
+    assert not run.finished("prompts")
+    run.publish("prompts", PROMPTS)
+    assert run.finished("prompts") and run.read("prompts", Prompt) == PROMPTS
+
+
+def test_an_unfinished_stage_cannot_be_read(run: RunDir) -> None:
+    Journal(run, "prompts").add(PROMPTS[0], "a")
+    with pytest.raises(UsageError, match="'prompts' is not finished; run it first"):
+        run.read("prompts", Prompt)
+
+
+def test_a_manifest_with_a_line_missing_is_refused(run: RunDir) -> None:
+    run.stage("prompts")
+    run.publish("prompts", PROMPTS)
+    manifest = run.manifest("prompts")
+    manifest.write_text("\n".join(manifest.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(DataError, match="1 records, its header says 2"):
+        run.read("prompts", Prompt)
+
+
+def test_the_manifest_names_what_it_was_made_from_and_ends_the_journal(run: RunDir) -> None:
+    run.stage("prompts")
+    run.publish("prompts", PROMPTS)
+    journal = Journal(run, "score")
+    journal.add(Score("v", {"motion": 1.0}, {}, {"motion": "measured"}), "v")
+    run.publish("score", [])
+    assert sha256(run.manifest("prompts")) in run.manifest("score").read_text().splitlines()[0]
+    assert [path.name for path in (run.root / "score").iterdir()] == ["manifest.jsonl"]
+
+
+def test_a_torn_last_line_of_a_journal_is_dropped(run: RunDir) -> None:
+    journal = Journal(run, "prompts")
+    for prompt in PROMPTS:
+        journal.add(prompt, prompt.id)
+    path = run.root / "prompts" / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-7])
+    again = Journal(run, "prompts")
+    assert again.get(Prompt, "a") == PROMPTS[0] and again.get(Prompt, "b") is None
+    again.add(PROMPTS[1], "b")
+    assert Journal(run, "prompts").get(Prompt, "b") == PROMPTS[1]
+
+
+def test_an_item_counts_only_while_its_file_is_whole(run: RunDir) -> None:
+    file = run.stage("finetune") / "x.safetensors"
+    file.write_bytes(b"weights")
+    journal, record = Journal(run, "finetune"), Adapter("finetune/x.safetensors", sha256(file))
+    journal.add(record, "x")
+    assert journal.get(Adapter, "x", record.file) == record
+    file.write_bytes(b"weightz")
+    assert journal.get(Adapter, "x", record.file) is None
+    file.unlink()
+    assert journal.get(Adapter, "x", record.file) is None

@@ -1,0 +1,110 @@
+"""The command line answers in one line, with an exit code, and lists itself without loading anything."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import magicid
+from magicid.cli import COMMANDS, main
+from magicid.core import tables
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit code and the one line on stderr."""
+    code = main(arguments)
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and said.err.startswith("magicid: ") and not said.out, said.err + said.out
+    return code, said.err
+
+
+def test_help_and_version_import_no_torch() -> None:
+    heavy = "{'torch', 'numpy', 'diffusers', 'peft', 'tyro', 'rich'}"
+    for words in ("['--help']", "['--version']", "['smaple']", "['experiment']"):
+        code = f"import sys; from magicid.cli import main; main({words}); loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert not done.returncode, done.stderr
+
+
+def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment() -> None:
+    done = subprocess.run([sys.executable, "-m", "magicid", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert all(name in done.stdout for name in (*COMMANDS, *tables.STAGES, *tables.EXPERIMENTS))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("smaple", "command 'smaple' is unknown; did you mean 'sample'?"),
+        ("zzz", "command 'zzz' is unknown; choose one of: run, "),
+        ("run photos --out OUT --preset papr", "preset 'papr' is unknown; choose one of: quick, paper."),
+        ("run photos --out OUT --preset", "preset '' is unknown"),
+        ("run photos --out OUT --optimize.bta 3", "--optimize.bta"),
+        ("run photos --out OUT --seed three", "--seed: invalid literal for int() with base 10: 'three'; see magicid run --help."),
+        (
+            "run photos --out OUT --optimize.loss dpo",
+            "'dpo' for argument '--optimize.loss'. Expected one of ('sigmoid', 'ipo', 'hinge')",
+        ),
+        ("run photos --out OUT --pair.rule best", "'dominance', 'paper'"),
+        ("run photos --out OUT more", "more; see magicid run --help."),
+        ("run photos", "--out"),
+        ("optimize", "see magicid optimize --help."),
+        ("run photos --out OUT --family wam", "family 'wam' is unknown; did you mean 'wan'?"),
+        ("run photos --out OUT --judges avatr", "judges 'avatr' is unknown; did you mean 'avatar'?"),
+        ("run photos --out OUT --base nowhere", "base 'nowhere': no model_index.json"),
+        ("experiment three_row", "experiment 'three_row' is unknown; did you mean 'three_rows'?"),
+        ("experiment three_rows --seat 3", "--seat"),
+        ("avatar old", "avatar old: unknown; use: magicid avatar new"),
+        ("avatar", "magicid avatar new"),
+        ("avatar new", "--seed"),
+        ("generate", "see magicid generate --help."),
+        ("generate nowhere waves", "nowhere: No such file or directory"),
+    ],
+)
+def test_a_wrong_word_is_answered_in_one_line_with_exit_code_2(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    Path("photos/1.png").touch()
+    code, line = refused(capsys, *arguments.split())
+    assert code == 2 and said in line
+    assert not Path("OUT/settings.yaml").exists() and not Path("nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "empty"])
+def test_photos_that_are_not_there_are_exit_code_3_and_freeze_no_settings(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    code, line = refused(capsys, "run", str(tmp_path / name), "--out", str(tmp_path / "out"))
+    assert code == 3 and str(tmp_path / name) in line
+    assert not (tmp_path / "out" / "settings.yaml").exists()
+
+
+def test_ctrl_c_is_exit_code_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(COMMANDS, "doctor", interrupted)
+    assert refused(capsys, "doctor") == (130, "magicid: interrupted; run the same command again to go on.\n")
+
+
+def test_help_of_a_command_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "--help"])
+    assert stop.value.code == 0 and "--optimize.beta" in capsys.readouterr().out
+
+
+def test_public_names_are_sorted_and_complete() -> None:
+    assert magicid.__all__ == sorted(magicid.__all__)
+    assert all(getattr(magicid, name) is not None for name in magicid.__all__)
+    here = {
+        n
+        for n, v in vars(magicid).items()
+        if not n.startswith("_") and getattr(v, "__module__", "").startswith("magicid.core.errors")
+    }
+    assert here | set(magicid._LAZY) | {"__version__"} == set(magicid.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = magicid.nothing

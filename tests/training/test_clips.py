@@ -1,0 +1,94 @@
+"""Clips are drawn once; what a kill left whole is kept, and the rest comes out the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from magicid.core.errors import DataError
+from magicid.core.records import Video
+from magicid.core.run import Run
+from magicid.core.seeds import item_seed
+from magicid.training import clips
+from magicid.training.clips import Wanted, make_clips
+from tests.doubles import fake_run
+
+WANTED = [Wanted(f"base-{i}", "base", f"prompt {i}", item_seed(0, i), None, 0.0) for i in range(5)]
+
+
+def make(run: Run, batch: int = 2) -> list[Video]:
+    return make_clips(run, "sample", WANTED, steps=2, batch=batch)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return fake_run(tmp_path / "run", tmp_path)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The seeds of each batch that is sampled."""
+    seeds: list[list[int]] = []
+    original = clips.sample
+
+    def counted(*arguments: object, **named: object) -> torch.Tensor:
+        seeds.append(list(arguments[3]))  # type: ignore[call-overload]
+        return original(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(clips, "sample", counted)
+    return seeds
+
+
+def test_records_come_in_the_order_asked_with_their_files_in_place(run: Run) -> None:
+    videos = make(run)
+    assert [v.id for v in videos] == [w.id for w in WANTED]
+    for video in videos:
+        assert run.file(video.file).stat().st_size > 0
+        assert load_file(run.file(video.latents))["latents"].shape == (3, 5, 4, 4)
+
+
+def test_what_is_whole_is_not_drawn_again(run: Run, drawn: list[list[int]]) -> None:
+    first = make(run)
+    drawn.clear()
+    assert make(run) == first and not drawn
+
+
+@pytest.mark.parametrize("harm", ["latents", "film"])
+def test_a_clip_that_is_not_whole_is_drawn_again_in_the_same_company(run: Run, drawn: list[list[int]], harm: str) -> None:
+    first = make(run)
+    drawn.clear()
+    if harm == "latents":
+        run.file(first[3].latents).write_bytes(b"torn")
+    else:
+        run.file(first[3].file).unlink()
+    assert make(run) == first
+    assert drawn == [[WANTED[2].seed, WANTED[3].seed]]
+
+
+@pytest.mark.parametrize("calls", range(1, 6))
+def test_a_kill_costs_one_batch_and_changes_no_clip(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[list[int]], calls: int
+) -> None:
+    whole = make(fake_run(tmp_path / "whole", tmp_path))
+    original, count = clips._keep, [0]
+
+    def dies(*arguments: object) -> Video:
+        count[0] += 1
+        if count[0] == calls:
+            raise RuntimeError("killed")
+        return original(*arguments)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr(clips, "_keep", dies)
+        make(run)
+    drawn.clear()
+    assert make(run) == whole
+    assert len(drawn) == 3 - (calls - 1) // 2
+
+
+def test_latents_that_are_not_finite_are_not_kept(run: Run) -> None:
+    run.family.transformer.to_q.weight.data.fill_(torch.nan)  # type: ignore[union-attr]
+    with pytest.raises(DataError, match="base-0: the sampled latents are not finite; lower"):
+        make(run)
+    assert not list((run.dir.root / "sample").glob("*.mp4"))
