@@ -22,7 +22,8 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, s
 def test_help_and_version_import_no_torch() -> None:
     heavy = "{'torch', 'numpy', 'diffusers', 'peft', 'tyro', 'rich'}"
     for words in ("['--help']", "['--version']", "['smaple']", "['experiment']"):
-        code = f"import sys; from magicid.cli import main; main({words}); loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
+        check = f"loaded = {heavy} & set(sys.modules); assert not loaded, loaded"
+        code = f"import sys; from magicid.cli import main; main({words}); {check}"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert not done.returncode, done.stderr
 

@@ -91,7 +91,9 @@ def _run(arguments: Sequence[str], command: str) -> None:
     from magicid.core.run import Common
     from magicid.pipeline import PRESETS, Pipeline, print_result, run_pipeline
 
-    rest = list(arguments)
+    rest = [
+        word for argument in arguments for word in (argument.split("=", 1) if argument.startswith("--preset=") else [argument])
+    ]
     preset = "quick"
     if "--preset" in rest:
         at = rest.index("--preset")
@@ -104,7 +106,7 @@ def _run(arguments: Sequence[str], command: str) -> None:
     class Arguments:
         photos: tyro.conf.Positional[Path]  # a folder with photos of one person
         out: Path  # the run's folder; the same command again goes on where it stopped
-        base: str = Common.base  # a folder or hub id in the diffusers layout, or "avatar", the small model in the package
+        base: str = Common.base  # a folder in the diffusers layout, or "avatar", the small model in the package
         family: str = Common.family
         judges: str = Common.judges
         trigger: str = Common.trigger  # stands for the person in every prompt
@@ -133,6 +135,11 @@ def _parse(kind: Callable[..., T], arguments: Sequence[str], prog: str, descript
         parts = re.split("[─-]{5,}", re.sub("[│╭╮╰╯]", " ", said.getvalue()))
         shown = [" ".join(part.split()) for part in parts[1:] if "full helptext" not in part and "Argument helptext" not in part]
         raise UsageError(f"{'; '.join(filter(None, shown)).rstrip('.')}; see {prog} --help.") from None
+
+
+def _split_preset(argument: str) -> list[str]:
+    """`--preset=paper` as two words."""
+    return argument.split("=", 1) if argument.startswith("--preset=") else [argument]
 
 
 def _free_name(path: Path) -> Path:

@@ -67,7 +67,7 @@ def test_sentences_are_tidy_and_the_same_for_the_same_seed() -> None:
         assert (
             sentence[0].isupper()
             and sentence.endswith(".")
-            and not {"  ", " ,", ",.", "{"} & set(itertools.chain(map("".join, zip(sentence, sentence[1:])), sentence))
+            and not {"  ", " ,", ",.", "{"} & set(itertools.chain(map("".join, itertools.pairwise(sentence)), sentence))
         )
 
 

@@ -40,7 +40,7 @@ def test_a_folder_without_settings_is_no_run(run: RunDir) -> None:
 
 
 def test_a_second_opener_is_refused_and_told_who_holds_it(run: RunDir) -> None:
-    with pytest.raises(UsageError, match="in use by process .* on "):
+    with pytest.raises(UsageError, match=r"in use by process \d+ on "):
         RunDir(run.root)
     code = f"from pathlib import Path; from magicid.core.run_dir import RunDir; RunDir(Path({str(run.root)!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -48,7 +48,8 @@ def test_a_second_opener_is_refused_and_told_who_holds_it(run: RunDir) -> None:
 
 
 def test_a_lock_whose_process_is_gone_frees_itself(tmp_path: Path) -> None:
-    code = f"import os; from pathlib import Path; from magicid.core.run_dir import RunDir; run = RunDir(Path({str(tmp_path)!r})); os._exit(9)"
+    opened = f"from pathlib import Path; from magicid.core.run_dir import RunDir; run = RunDir(Path({str(tmp_path)!r}))"
+    code = f"import os; {opened}; os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
     assert "process" in (tmp_path / ".lock").read_text()
     RunDir(tmp_path).close()

@@ -15,7 +15,7 @@ def test_every_entry_is_there(table: str, name: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    with pytest.raises(UsageError, match="stage 'optimise' is unknown; did you mean 'optimize'?"):
+    with pytest.raises(UsageError, match=r"stage 'optimise' is unknown; did you mean 'optimize'\?"):
         tables.load(tables.STAGES, "stage", "optimise")
 
 

@@ -13,6 +13,7 @@ from magicid.avatar.actions import poses
 from magicid.avatar.identity import Identity
 from magicid.avatar.renderer import Clip, render_clip
 from magicid.avatar.truth import ACTIONS, Truth
+from magicid.core.interfaces import Face, Observation
 from magicid.perception.motion import MotionMeasure, at_rate, subject_motion, top_flow
 from magicid.perception.optical_flow import background_motion, consistent, flow, residual_flow
 from magicid.rewards.motion import MotionReward
@@ -146,9 +147,14 @@ def test_what_cannot_be_measured_is_not_zero() -> None:
     assert (nobody.state, nobody.value) == (broken.state, broken.value) == ("failed", None)
     assert (outside.state, outside.value) == ("unmeasurable", None)
     assert (filling.state, filling.value) == ("unmeasurable", None)
-    reward = MotionReward(cap=0.1)
-    assert reward(frames, [None] * 3, 8.0) is None and reward(frames, [HEAD] * 3, 8.0) == 0
-    assert reward(cases()["walking"], heads_of("walking"), 8.0) == 1
+
+
+def test_the_reward_keeps_the_three_states() -> None:
+    face = Face(HEAD, 0.9, np.zeros((5, 2), np.float32))
+    still = np.repeat(cases()["walking"][:1], 3, 0)
+    reward = MotionReward()
+    seen, unseen = (reward(Observation(still, "someone stands", 8.0, faces)) for faces in ([face] * 3, [None] * 3))
+    assert (seen.state, seen.value, unseen.state, unseen.value) == ("measured", 0.0, "failed", 0.0)
 
 
 def test_a_lost_head_costs_its_share() -> None:

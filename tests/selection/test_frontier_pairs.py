@@ -1,6 +1,7 @@
 """Dynamic pairs: fronts as Pareto has them, winners that win in both, no video worn out."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def test_fronts_part_the_videos_and_nobody_dominates_within_one(seed: int) -> No
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everyone_in_a_later_front_is_dominated_from_the_front_before(seed: int) -> None:
     layers = fronts(videos(seed))
-    for before, layer in zip(layers, layers[1:]):
+    for before, layer in pairwise(layers):
         assert all(any(dominates(a, v) for a in before) for v in layer)
 
 

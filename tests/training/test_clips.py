@@ -85,6 +85,7 @@ def test_a_kill_costs_one_batch_and_changes_no_clip(
     drawn.clear()
     assert make(run) == whole
     assert len(drawn) == 3 - (calls - 1) // 2
+    assert len((run.dir.root / "sample" / "journal.jsonl").read_text().splitlines()) == len(WANTED)
 
 
 def test_latents_that_are_not_finite_are_not_kept(run: Run) -> None:

@@ -28,7 +28,7 @@ class Common:
     """Settings that more than one stage reads."""
 
     photos: Path
-    base: str = EMBEDDED  # a folder or hub id in the diffusers layout, or "avatar", the small model in the package
+    base: str = EMBEDDED  # a folder in the diffusers layout, or "avatar", the small model in the package
     family: str = "wan"
     judges: str = EMBEDDED
     trigger: str = "sks person"  # stands for the person in every prompt

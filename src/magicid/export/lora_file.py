@@ -30,12 +30,8 @@ def export_adapter(run: Run, record: Adapter, path: Path) -> None:
     settings = run.dir.settings()
     exported = tables.load(tables.EXPORTS, "export of", run.common.family)
     tensors = exported(load_file(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
-    header = {
-        "format": "pt",
-        "magicid": json.dumps(
-            {"version": __version__, "trigger": run.common.trigger, "base": str(run.common.base), "adapter_sha256": record.sha256}
-        ),
-    }
+    story = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base, "adapter_sha256": record.sha256}
+    header = {"magicid": json.dumps(story)}  # one key, since safetensors writes several in random order
     publish(path, lambda target: save_file(tensors, target, metadata=header))
     load_adapter(run, CHECK, record)
     try:

@@ -56,7 +56,7 @@ class HunyuanVideo:
 
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "HunyuanVideo":
-        """Load a folder or hub id, with the settings in its `geometry.json` if there is one."""
+        """Load a folder, with the settings in its `geometry.json` if there is one."""
         try:
             pipeline = HunyuanVideoPipeline.from_pretrained(str(path), torch_dtype=dtype)
         except (OSError, ValueError) as error:

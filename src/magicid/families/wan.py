@@ -38,7 +38,7 @@ class Wan:
 
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Wan":
-        """Load a folder or hub id; `geometry.json` beside `model_index.json` overrides the family's clip size."""
+        """Load a folder; `geometry.json` beside `model_index.json` overrides the family's clip size."""
         try:
             pipeline = WanPipeline.from_pretrained(str(path), torch_dtype=dtype)
         except (OSError, ValueError) as error:

@@ -38,8 +38,9 @@ def face_metrics(video: Observation, encoder: FaceEncoder, references: NDArray[n
     if not len(seen):
         return {"identity": 0.0, "identity_mean": 0.0, "coverage": 0.0}
     coverage = len(seen) / len(likeness)
+    low = float(np.quantile(seen, 0.1))
     return {
-        "identity": float(np.quantile(seen, 0.1)) * coverage,
+        "identity": low * coverage if low > 0 else low,  # hiding a stranger's face is no gain
         "identity_mean": float(seen.mean()),
         "coverage": coverage,
     }
