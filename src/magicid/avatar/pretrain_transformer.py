@@ -95,7 +95,7 @@ class Curriculum:
     short_frames: int = 4
     short_batch: int = 64
     batch: int = 24  # of whole clips: every fourth step, and all steps from `whole_from` on
-    whole_from: int = 2000
+    whole_from: int = 1650
 
     def at(self, step: int) -> tuple[int | None, int]:
         """(frames of a window, None for all; batch) of a step."""
