@@ -18,7 +18,7 @@ from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
 from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
-from magicid.metrics.picture import write_picture
+from magicid.metrics.picture import METHODS, write_picture
 from magicid.metrics.report import write_report
 from magicid.stages.evaluate import Evaluate
 from magicid.stages.finetune import Finetune
@@ -101,11 +101,11 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
     """The table of base, fine-tuned and MagicID, and the report's path, when the run has come to its end."""
     if not folder.finished("evaluate"):
         return
-    table = Table("", "identity", "motion", "prompt", title="mean over the evaluation clips, with 95% intervals")
+    table = Table("", "identity", "motion", "prompt", title="means over the evaluation clips, 95% intervals below")
     metrics = {(m.method, m.name): m for m in folder.read("evaluate", Metric)}
     for method in dict.fromkeys(method for method, _ in metrics):
         cells = [metrics[method, name] for name in ("identity", "motion", "prompt")]
-        table.add_row(method, *(f"{m.value:.3f}  [{m.low:.3f}, {m.high:.3f}]" for m in cells))
+        table.add_row(METHODS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
     console = console or Console()
     console.print(table)
     console.print(f"adapter: {folder.root / 'adapter.safetensors'}")

@@ -32,7 +32,7 @@ def reconstructor(folder: Path) -> Reconstruct | None:
 
     from magicid.avatar.pretrain_autoencoder import decode, encode, to_video
 
-    vae = AutoencoderKLWan.from_pretrained(folder, torch_dtype=torch.float32)  # type: ignore[no-untyped-call]
+    vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32)  # type: ignore[no-untyped-call]
 
     def reconstruct(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
         with torch.inference_mode():

@@ -68,7 +68,7 @@ def transformer(settings: Pretrain) -> None:
 
     store = clip_store(settings.work, seed=2, count=settings.clips)
     folder = settings.out / "base" / "vae"
-    vae = AutoencoderKLWan.from_pretrained(folder, torch_dtype=torch.float32).eval()
+    vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
     latents = part.encode_store(vae, store, settings.work / "latents.npy")
     tokenizer = part.new_tokenizer()
     model = part.TextToLatents(latents.shape[1], len(tokenizer))

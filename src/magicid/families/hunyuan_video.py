@@ -58,7 +58,7 @@ class HunyuanVideo:
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "HunyuanVideo":
         """Load a folder, with the settings in its `geometry.json` if there is one."""
         try:
-            pipeline = HunyuanVideoPipeline.from_pretrained(str(path), torch_dtype=dtype)
+            pipeline = HunyuanVideoPipeline.from_pretrained(str(path), dtype=dtype)
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise DataError(f"{path}: not a HunyuanVideo checkpoint in the diffusers layout ({reason}).") from error

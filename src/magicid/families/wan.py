@@ -40,7 +40,7 @@ class Wan:
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Wan":
         """Load a folder; `geometry.json` beside `model_index.json` overrides the family's clip size."""
         try:
-            pipeline = WanPipeline.from_pretrained(str(path), torch_dtype=dtype)
+            pipeline = WanPipeline.from_pretrained(str(path), dtype=dtype)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: not a Wan checkpoint in the diffusers layout ({str(error).splitlines()[0]}).") from error
         beside = Path(path) / "geometry.json"

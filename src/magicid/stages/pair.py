@@ -53,9 +53,8 @@ class Pair:
                 f"{len(videos)} usable videos gave {len(identity)} identity and {len(dynamic)} dynamic pairs; need "
                 f"{self.least_pairs}. Lower the gaps, or sample more clips or adapter strengths."
             )
-        return [_record(run, "identity", i, c) for i, c in enumerate(identity)] + [
-            _record(run, "dynamic", i, c) for i, c in enumerate(dynamic)
-        ]
+        chosen = [("identity", i, c) for i, c in enumerate(identity)] + [("dynamic", i, c) for i, c in enumerate(dynamic)]
+        return [_record(run, kind, i, c) for kind, i, c in run.each("pair", chosen, len(chosen))]
 
 
 def scored(run: Run) -> list[Scored]:

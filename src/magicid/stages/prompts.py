@@ -26,6 +26,10 @@ SCENES_OF_LIFE = (
     "as a tribal warrior dances by a fire", "as an aviator climbs out of a plane", "throws snow into the air",
     "boxes in a gym", "paints on a large canvas", "talks to the camera in a garden", "jumps into a swimming pool",
     "in a business suit walks up stairs", "plays with a dog on a meadow",
+    # the first twenty are the repository's, those from here on the evaluation's
+    "skates along a frozen lake", "plays the drums in a small club", "carries a lantern through a dark forest",
+    "as a chef tosses a pizza", "as an astronaut floats in a space station", "in a raincoat runs across a street in the rain",
+    "waters flowers on a balcony", "practises tai chi at sunrise", "laughs on a carousel", "conducts an orchestra",
 )  # fmt: skip
 
 
@@ -47,7 +51,8 @@ class Prompts:
                 f"{len(texts)} different prompts, {total} are needed; lower --prompts.repository or --prompts.evaluation."
             )
         splits = ["repository"] * self.repository + ["evaluation"] * self.evaluation
-        return [Prompt(f"prompt-{i:03d}", text, split) for i, (text, split) in enumerate(zip(texts, splits, strict=False))]
+        chosen = list(zip(texts, splits, strict=False))
+        return [Prompt(f"prompt-{i:03d}", text, split) for i, (text, split) in enumerate(run.each("prompts", chosen, total))]
 
     def _source(self, run: Run) -> str:
         if self.source not in ("auto", "grammar", "list", "endpoint"):
