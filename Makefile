@@ -1,5 +1,7 @@
 # make demo: photos to a customised video.  make test: every check.  Both make .venv first.
 PYTHON ?= python3
+# On Linux without a GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu saves gigabytes.
+TORCH_INDEX ?=
 VENV := .venv/bin
 export OMP_WAIT_POLICY ?= passive
 
@@ -17,9 +19,9 @@ check: .venv/ready
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints.txt $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
 	$(VENV)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
-	rm -rf runs .venv
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

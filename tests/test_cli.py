@@ -1,5 +1,7 @@
 """The command line answers in one line, with an exit code, and lists itself without loading anything."""
 
+import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +41,7 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
     [
         ("smaple", "command 'smaple' is unknown; did you mean 'sample'?"),
         ("zzz", "command 'zzz' is unknown; choose one of: run, "),
-        ("run photos --out OUT --preset papr", "preset 'papr' is unknown; choose one of: quick, paper."),
+        ("run photos --out OUT --preset papr", "preset 'papr' is unknown; did you mean 'paper'?"),
         ("run photos --out OUT --preset", "preset '' is unknown"),
         ("run photos --out OUT --optimize.bta 3", "--optimize.bta"),
         ("run photos --out OUT --seed three", "--seed: invalid literal for int() with base 10: 'three'; see magicid run --help."),
@@ -59,6 +61,7 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
         ("avatar old", "avatar old: unknown; use: magicid avatar new"),
         ("avatar", "magicid avatar new"),
         ("avatar new", "--seed"),
+        ("avatar new --seed -1 --out drawn", "seed -1: people are named by whole numbers from 0 on."),
         ("generate", "see magicid generate --help."),
         ("generate nowhere waves", "nowhere: No such file or directory"),
     ],
@@ -90,6 +93,51 @@ def test_ctrl_c_is_exit_code_130(capsys: pytest.CaptureFixture[str], monkeypatch
 
     monkeypatch.setitem(COMMANDS, "doctor", interrupted)
     assert refused(capsys, "doctor") == (130, "magicid: interrupted; run the same command again to go on.\n")
+
+
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+class SafetensorError(Exception):
+    """Named as safetensors' own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x.mp4"), 4, "x.mp4: the disk is full;"),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), 4, "disk is full;"),
+        (MemoryError(), 4, "out of memory;"),
+        (OutOfMemoryError("CUDA out of memory.\nTried"), 4, "out of the GPU's memory;"),
+        (SafetensorError("Error while deserializing header:\nHeaderTooLarge"), 3, "cannot be read"),
+    ],
+)
+def test_a_machine_or_file_that_fails_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, said: str
+) -> None:
+    def fails(arguments: object) -> None:
+        raise error
+
+    monkeypatch.setitem(COMMANDS, "doctor", fails)
+    found, line = refused(capsys, "doctor")
+    assert found == code and said in line
+
+
+def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(arguments: object) -> None:
+        raise OSError(errno.EACCES, "not ours to explain")
+
+    monkeypatch.setitem(COMMANDS, "doctor", fails)
+    with pytest.raises(OSError, match="not ours"):
+        main(["doctor"])
+
+
+def test_sigterm_is_exit_code_75_anywhere(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setitem(COMMANDS, "doctor", lambda arguments: signal.raise_signal(signal.SIGTERM))
+    assert refused(capsys, "doctor") == (75, "magicid: stopped; run the same command again to go on.\n")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_help_of_a_command_is_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,7 @@
 """The whole path, from photos to report, on a small random Wan model and judges that need no weights."""
 
+import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +11,14 @@ from rich.console import Console
 
 from magicid.core import records, tables
 from magicid.core.errors import DataError, UsageError
-from magicid.core.records import Video
-from magicid.core.run import Common
-from magicid.media.photo import write_png
+from magicid.core.interfaces import Condition
+from magicid.core.records import Adapter, Video
+from magicid.core.run import Common, Run
+from magicid.core.run_dir import RunDir
+from magicid.export import lora_file
+from magicid.families.wan import Wan
+from magicid.media.photo import read_photo, write_png
+from magicid.metrics.picture import EDGE, LABEL, SIDE, write_picture
 from magicid.pipeline import Pipeline, generate_clip, run_pipeline
 from magicid.stages.finetune import Finetune
 from magicid.stages.generate import Generate
@@ -26,7 +33,7 @@ SMALL = Pipeline(
     finetune=Finetune(steps=3, batch=2, rank=2, learning_rate=1e-2),
     prompts=Prompts(repository=3, evaluation=2, source="grammar"),
     sample=Sample(finetuned_per_prompt=3, strengths=(1.0, 0.5), steps=2, batch=4),
-    pair=Pair(6, 6, least_identity_gap=0, least_motion_gap=0, identity_pairs_least_gap=0, least_pairs=1),
+    pair=Pair(6, 6, identity_least_gap=0, dynamic_least_identity_gap=0, dynamic_least_motion_gap=0, least=1),
     optimize=Optimize(steps=3, batch=2, learning_rate=1e-2),
     generate=Generate(seeds=1, steps=2),
 )  # fmt: skip
@@ -73,6 +80,71 @@ def test_other_settings_are_refused_with_the_difference(common: Common, finished
         run_pipeline(common, replace(SMALL, optimize=replace(SMALL.optimize, beta=7.0)), finished, QUIET)
 
 
+def test_a_folder_may_be_named_relatively_and_with_brackets(
+    common: Common, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "[bold]me[/bold]"
+    shutil.copytree(finished, out)
+    monkeypatch.chdir(common.photos.parent)
+    run_pipeline(replace(common, photos=Path("photos")), SMALL, out, Console()).close()
+    assert f"{out}: nothing left to do.\n" in capsys.readouterr().out
+
+
+def test_a_stage_deleted_alone_is_refused_and_with_all_later_ones_done_again(
+    common: Common, finished: Path, tmp_path: Path
+) -> None:
+    out, later = tmp_path / "run", list(tables.STAGES)[list(tables.STAGES).index("finetune") + 1 :]
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / "finetune")
+    named = ", ".join(f"{name}/" for name in later)
+    with pytest.raises(DataError, match=rf"run: prompts was made from another finetune; delete {named} and run again\.$"):
+        run_pipeline(common, SMALL, out, QUIET)
+    assert not (out / "finetune").exists()
+    for name in later:
+        shutil.rmtree(out / name)
+    run_pipeline(common, SMALL, out, QUIET, until="prompts").close()
+    assert (out / "finetune" / "manifest.jsonl").exists()
+
+
+def test_the_picture_is_as_wide_as_its_frames(finished: Path, tmp_path: Path) -> None:
+    folder = RunDir(finished)
+    for frames in (2, 8):
+        path = write_picture(folder, tmp_path / "result.png", prompts=1, frames=frames)
+        assert read_photo(path).shape[1] == LABEL + frames * (SIDE + EDGE)
+    folder.close()
+
+
+def test_an_export_that_is_refused_leaves_no_file(
+    common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(family: object, name: str, path: Path, shown: Path) -> None:
+        assert path.exists() and path != shown
+        raise DataError(f"{shown}: refused")
+
+    monkeypatch.setattr(lora_file, "verify", refuses)
+    folder, target = RunDir(finished), tmp_path / "adapter.safetensors"
+    with pytest.raises(DataError, match=r"adapter\.safetensors: refused"):
+        lora_file.export_adapter(Run(folder, common, QUIET), folder.read("optimize", Adapter)[0], target)
+    assert not list(tmp_path.iterdir())
+    folder.close()
+
+
+@pytest.mark.parametrize("asked", ["SKS Person nods", "a man nods"])
+def test_the_trigger_is_put_in_front_unless_it_is_there_in_any_case(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    texts: list[str] = []
+    original = Wan.encode_prompts
+
+    def noted(self: Wan, prompts: Sequence[str]) -> Condition:
+        texts.extend(prompts)
+        return original(self, prompts)
+
+    monkeypatch.setattr(Wan, "encode_prompts", noted)
+    generate_clip(finished, asked, tmp_path / "new.mp4", steps=1)
+    assert (asked if asked.startswith("SKS") else f"sks person, {asked}") in texts
+
+
 @pytest.mark.parametrize("where", ["sample", "optimize"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
@@ -109,8 +181,6 @@ def test_a_finished_run_makes_new_clips(finished: Path, tmp_path: Path) -> None:
 
 
 def test_a_flipped_byte_in_an_adapter_is_refused(common: Common, finished: Path, tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "copy"
     shutil.copytree(finished, copy)
     path = copy / "optimize" / "adapter.safetensors"

@@ -3,19 +3,20 @@
 The table of commands is printed without importing any of them; an error is one line, and its class is the exit code.
 """
 
+import errno
 import io
 import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 
 from magicid.core import tables
-from magicid.core.errors import MagicIDError, UsageError
+from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError
 
-PRESET_NAMES = ("quick", "paper")
 T = TypeVar("T")
 
 
@@ -91,16 +92,13 @@ def _run(arguments: Sequence[str], command: str) -> None:
     from magicid.core.run import Common
     from magicid.pipeline import PRESETS, Pipeline, print_result, run_pipeline
 
-    rest = [
-        word for argument in arguments for word in (argument.split("=", 1) if argument.startswith("--preset=") else [argument])
-    ]
+    rest = [word for argument in arguments for word in _split_preset(argument)]
     preset = "quick"
     if "--preset" in rest:
         at = rest.index("--preset")
         preset = rest[at + 1] if at + 1 < len(rest) else ""
         del rest[at : at + 2]
-        if preset not in PRESET_NAMES:
-            raise UsageError(f"preset {preset!r} is unknown; choose one of: {', '.join(PRESET_NAMES)}.")
+        tables.check(PRESETS, "preset", preset)
 
     @dataclass(frozen=True)
     class Arguments:
@@ -114,7 +112,7 @@ def _run(arguments: Sequence[str], command: str) -> None:
         stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=PRESETS[preset])
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
-    asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset quick or paper; shown: {preset}.")
+    asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset {' or '.join(PRESETS)}; shown: {preset}.")
     common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed)
     until = None if command == "run" else command
     folder = run_pipeline(common, asked.stages, asked.out, until=until)
@@ -154,7 +152,7 @@ def overview() -> str:
     """The help of `magicid` itself."""
     lines = ["usage: magicid COMMAND [options]    (magicid COMMAND --help)", ""]
     lines += [f"  {name:<12}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
-    lines += ["", "  one stage:  " + " ".join(tables.STAGES), "  experiments: " + " ".join(tables.EXPERIMENTS)]
+    lines += ["", "  up to one stage: " + " ".join(tables.STAGES), "  experiments:     " + " ".join(tables.EXPERIMENTS)]
     return "\n".join(lines)
 
 
@@ -171,16 +169,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = words
     try:
-        if name in tables.STAGES and name not in COMMANDS:
-            _run(rest, name)
-        elif name in COMMANDS:
-            COMMANDS[name](rest)
-        else:
-            tables.check(dict.fromkeys((*COMMANDS, *tables.STAGES), ""), "command", name)
-    except MagicIDError as error:
-        print(f"magicid: {error}", file=sys.stderr)
-        return error.exit_code
+        with _stopping():
+            if name in tables.STAGES and name not in COMMANDS:
+                _run(rest, name)
+            elif name in COMMANDS:
+                COMMANDS[name](rest)
+            else:
+                tables.check((*COMMANDS, *tables.STAGES), "command", name)
     except KeyboardInterrupt:
         print("magicid: interrupted; run the same command again to go on.", file=sys.stderr)
         return 130
+    except Exception as error:
+        known = _known(error)
+        if known is None:
+            raise
+        print(f"magicid: {known}", file=sys.stderr)
+        return known.exit_code
     return 0
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """SIGTERM raises `Interrupted` here; a training loop, inside, saves a checkpoint first."""
+
+    def stop(*_: object) -> NoReturn:
+        raise Interrupted("stopped; run the same command again to go on.")
+
+    try:
+        old = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _known(error: Exception) -> MagicIDError | None:
+    """The error as one that a user can act on, or None; classes of torch and safetensors are known by name."""
+    if isinstance(error, MagicIDError):
+        return error
+    kind, said = type(error).__name__, " ".join(str(error).split())
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+    if full or (kind == "SafetensorError" and "os error 28" in said):
+        place = getattr(error, "filename", None) or "disk"
+        return ResourceError(f"{place}: the disk is full; a run needs room. Free some space and run the same command again.")
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate" in said:
+        where = "of the GPU's memory" if kind == "OutOfMemoryError" else "of memory"
+        rule = "models and batches must fit. Lower the batch settings, close other programs, and run the same command again."
+        return ResourceError(f"out {where}; {rule}")
+    if kind == "SafetensorError":
+        return DataError(f"a .safetensors file cannot be read ({said}); it must be whole. Fetch or make it again.")
+    return None

@@ -26,4 +26,4 @@ def report() -> None:
         "embedded models": f"{len(files)} files, {size:.1f} MiB in {WEIGHTS}",
     }
     for name, value in lines.items():
-        Console().print(f"{name:>16}  {value}", highlight=False)
+        Console().print(f"{name:>16}  {value}", highlight=False, markup=False)

@@ -12,6 +12,7 @@ from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import sha256
+from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
@@ -62,12 +63,12 @@ PRESETS = {
 
 
 def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
-    """All settings as "stage.field" -> plain value, as `settings.yaml` holds them."""
+    """All settings as "stage.field" -> plain value, as `settings.yaml` holds them; paths are absolute."""
     plain: dict[str, Any] = {"version": __version__}
     nested = {"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline)
     for prefix, values in nested.items():
         for key, value in values.items():
-            kept = str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
+            kept = str(value.resolve()) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
             plain[f"{prefix}.{key}" if prefix else key] = kept
     return plain
 
@@ -86,14 +87,15 @@ def run_pipeline(
     weights = sorted((run.base_path / "transformer").glob("*.safetensors"))
     if not weights:
         raise DataError(f"{run.base_path}: no transformer/*.safetensors; name a folder in the diffusers layout.")
+    folder.refuse_stale()
     folder.freeze(flatten(common, pipeline) | {"base_sha256": sha256(weights[0])})
     names = list(tables.STAGES)
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
-        console.print(f"{out}: nothing left to do.")
+        _say(console, f"{out}: nothing left to do.")
     for name in left:
-        records = getattr(pipeline, name).run(run)
-        folder.publish(name, records)
+        stage: Stage = getattr(pipeline, name)
+        folder.publish(name, stage.run(run))
     return folder
 
 
@@ -108,9 +110,14 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
         table.add_row(METHODS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
     console = console or Console()
     console.print(table)
-    console.print(f"adapter: {folder.root / 'adapter.safetensors'}")
-    console.print(f"picture: {write_picture(folder, folder.root / 'result.png')}")
-    console.print(f"report:  {write_report(folder)}")
+    _say(console, f"adapter: {folder.root / 'adapter.safetensors'}")
+    _say(console, f"picture: {write_picture(folder, folder.root / 'result.png')}")
+    _say(console, f"report:  {write_report(folder)}")
+
+
+def _say(console: Console, text: str) -> None:
+    """Print a line as it is: a folder's name may hold [brackets], and is not broken in two."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: int = 50) -> Path:
@@ -125,7 +132,7 @@ def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: in
         )
     family, geometry = run.family, run.family.geometry
     load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])
-    text = prompt if common.trigger in prompt.lower() else f"{common.trigger}, {prompt}"
+    text = prompt if common.trigger.lower() in prompt.lower() else f"{common.trigger}, {prompt}"
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     with lora.using(family, "optimize"):
         latents = sample(family, family.encode_prompts([text]), run.negative, [item_seed(seed, text)], shape, steps)

@@ -8,7 +8,7 @@ import pytest
 from magicid.core import records
 
 ALL = [
-    records.Photo("p", 'Ünï\ncode "x".jpg', "prepare/p.png", "prepare/p.safetensors", "00", True, ""),
+    records.Photo("p", 'Ünï\ncode "x".jpg', "prepare/p.png", "prepare/p.safetensors", "00", False),
     records.Prompt("a", "sks person nods", "repository"),
     records.Video("v", "finetuned", "nods", 2**63 - 1, 0.1 + 0.2, "sample/v.mp4", "sample/v.safetensors", "00"),
     records.Score("v", {"motion": 1 / 3}, {"motion": 10.0}, {"motion": "measured"}, {"motion": {"valid": 0.5}}),

@@ -1,5 +1,6 @@
 """A run directory has one owner, one set of settings, and stages that are finished or are not."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,11 +28,48 @@ def test_the_same_settings_open_a_run_again(run: RunDir) -> None:
 
 def test_other_settings_are_refused_with_the_difference(run: RunDir) -> None:
     run.freeze({"seed": 0, "optimize.beta": 500.0, "old": 1})
+    run.stage("optimize")
     with pytest.raises(UsageError) as error:
         run.freeze({"seed": 0, "optimize.beta": 7.0, "new": 2})
     for said in ("optimize.beta: 500.0 there, 7.0 asked", "old: 1 there, absent asked", "new: absent there, 2 asked", "--out"):
         assert said in str(error.value)
-    assert "seed" not in str(error.value)
+    assert "seed" not in str(error.value) and "delete" not in str(error.value)
+
+
+def test_settings_of_stages_that_have_not_begun_may_change(run: RunDir) -> None:
+    run.freeze({"version": "1", "pair.least": 4, "optimize.beta": 500.0})
+    run.freeze({"version": "2", "pair.least": 2, "optimize.beta": 7.0})
+    assert run.settings() == {"version": "1", "pair.least": 2, "optimize.beta": 7.0}
+    run.stage("pair")
+    run.stage("optimize")
+    with pytest.raises(
+        UsageError, match=r"least: 2 there, 3 asked\); choose another --out, or delete pair/, optimize/ to do them"
+    ):
+        run.freeze({"version": "2", "pair.least": 3, "optimize.beta": 7.0})
+    run.freeze({"version": "2", "pair.least": 2, "optimize.beta": 7.0, "generate.steps": 20})
+    assert run.settings()["generate.steps"] == 20
+
+
+def test_a_stage_after_another_one_than_it_was_made_from_is_refused(run: RunDir) -> None:
+    for name in ("prepare", "finetune", "prompts"):
+        run.stage(name)
+        run.publish(name, [])
+    run.refuse_stale()
+    Journal(run, "sample")
+    run.publish("finetune", PROMPTS)
+    with pytest.raises(DataError, match=r": prompts was made from another finetune; delete prompts/, sample/ and run again\.$"):
+        run.refuse_stale()
+    run.publish("prompts", [])
+    run.refuse_stale()
+    run.manifest("prompts").unlink()
+    with pytest.raises(DataError, match=r": sample was made from another prompts; delete sample/ and run again\.$"):
+        run.refuse_stale()
+
+
+def test_only_earlier_stages_are_inputs(run: RunDir) -> None:
+    for name in ("prepare", "sample", "prompts"):
+        run.publish(name, [])
+    assert list(json.loads(run.manifest("prompts").read_text())["inputs"]) == ["prepare"]
 
 
 def test_a_folder_without_settings_is_no_run(run: RunDir) -> None:

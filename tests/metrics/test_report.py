@@ -36,7 +36,7 @@ def run_dir(tmp_path: Path) -> Iterator[RunDir]:
 def finish(run: RunDir) -> None:
     """Every stage of a tiny run."""
     rng = np.random.default_rng(0)
-    photos = [Photo(f"photo-{i}", f"{i}&.jpg", f"prepare/{i}.png", "", "", True, "") for i in range(2)]
+    photos = [Photo(f"photo-{i}", f"{i}&.jpg", f"prepare/{i}.png", "", "", False) for i in range(2)]
     for photo in photos:
         write_png(run.root / photo.image, rng.integers(0, 255, (16, 16, 3), np.uint8))
     made = [Video(f"{o}-{i}", o, PROMPT, i, 1.0, "", "", "") for o in ("base", "finetuned") for i in range(5)]

@@ -48,7 +48,7 @@ def test_dominant_winners_keep_both_gaps_the_floor_and_the_uses(seed: int) -> No
     pairs = dominance_pairs(videos(seed), 30, 1.5, 1.0, 4.0, most_uses=3)
     assert 0 < len(pairs) <= 30
     for pair in pairs:
-        assert pair.identity_gap >= 1.5 and pair.motion_gap >= 1.0 and pair.winner.semantics >= 4.0
+        assert pair.identity_gap >= 1.5 and pair.motion_gap >= 1.0 and pair.winner.prompt_score >= 4.0
     uses = Counter(v.id for pair in pairs for v in (pair.winner, pair.loser))
     assert max(uses.values()) <= 3
 

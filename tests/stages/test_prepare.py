@@ -34,9 +34,9 @@ def prepare(tmp_path: Path, photos: dict[str, NDArray[np.uint8]], least: int = 2
 
 def test_each_photo_becomes_a_static_clip(tmp_path: Path) -> None:
     photos = prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((100, 60, RED), height=300)})
-    assert [(p.id, p.source, p.kept, p.reason) for p in photos] == [
-        ("photo-000", "a.png", True, ""),
-        ("photo-001", "b.png", True, ""),
+    assert [(p.id, p.source, p.held_out) for p in photos] == [
+        ("photo-000", "a.png", False),
+        ("photo-001", "b.png", False),
     ]
     for photo in photos:
         image = read_photo(tmp_path / "run" / photo.image)

@@ -95,7 +95,7 @@ def test_the_guard_leaves_pairs_that_do_not_move_alone() -> None:
 
 
 def test_the_guard_charges_a_moving_winner_for_its_rise() -> None:
-    assert guard(1.01, moving=1) == pytest.approx(2.0 * 500 * 0.01, rel=1e-4)
+    assert guard(1.01, moving=1) == pytest.approx(2.0 * 0.01, rel=1e-4)
 
 
 def test_the_log_tells_both_sides_apart() -> None:

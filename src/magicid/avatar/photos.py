@@ -4,12 +4,13 @@ from pathlib import Path
 
 from magicid.avatar.identity import Identity
 from magicid.avatar.renderer import render_photo
+from magicid.core.errors import UsageError
 from magicid.media.photo import write_png
 
 HELD_OUT_FROM = 1000  # photo seeds from here on are never given to training
 
 
-def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 0, size: int = 256) -> None:
+def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: int = 256) -> None:
     """Draw a person's photos.
 
     Args:
@@ -19,6 +20,8 @@ def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 0, size: in
         held_out: how many more under out/held_out, in other poses, scenes and lights, for evaluation.
         size: side in pixels.
     """
+    if seed < 0:
+        raise UsageError(f"seed {seed}: people are named by whole numbers from 0 on. Choose another --seed.")
     person = Identity.random(seed)
     for i in range(count):
         write_png(out / f"photo-{i + 1}.png", render_photo(person, 10_000 * seed + i, size).image)

@@ -2,7 +2,7 @@
 
 Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
 from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
-package ships. Two more measure and show: `figures` prints how good the judges are, `curves` draws the logs.
+package ships. Two more measure and show: `figures` prints how good the judges and the autoencoder are, `curves` draws the logs.
 """
 
 import json
@@ -98,12 +98,14 @@ def judges(settings: Pretrain) -> None:
 
 
 def figures(settings: Pretrain) -> None:
-    """Print how good the judges are, as JSON."""
+    """Print how good the judges and the autoencoder are, as JSON."""
     from magicid.avatar.judge_data import reconstructor
     from magicid.avatar.judge_figures import judge_figures
+    from magicid.avatar.pretrain_autoencoder import autoencoder_figures
 
-    vae = reconstructor(settings.out / "base" / "vae")
-    print(json.dumps(judge_figures(settings.work, settings.out / "judges", reconstruct=vae), indent=1))
+    folder = settings.out / "base" / "vae"
+    found = judge_figures(settings.work, settings.out / "judges", reconstruct=reconstructor(folder))
+    print(json.dumps(found | autoencoder_figures(folder), indent=1))
 
 
 def curves(settings: Pretrain) -> None:

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchify
 from torch import Tensor, nn
 
-from magicid.avatar.dataset import ClipStore
+from magicid.avatar.dataset import HELD_OUT, ClipStore, render
 from magicid.core.device import autocast
 from magicid.core.seeds import generator, item_seed
 
@@ -147,11 +147,22 @@ def measure_latents(vae: AutoencoderKLWan, store: ClipStore, count: int = 256) -
     vae.register_to_config(latents_mean=means.flatten().tolist(), latents_std=[deviation] * CHANNELS)
 
 
+def autoencoder_figures(folder: Path, clips: int = 64) -> dict[str, float]:
+    """dB of the autoencoder saved under `folder`, on clips that nothing was trained on; {} where there is none yet."""
+    if not (folder / "config.json").exists():
+        return {}
+    vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
+    drawn = [render(HELD_OUT, index) for index in range(clips)]
+    frames, boxes, landmarks = (np.stack([getattr(clip, name) for clip in drawn]) for name in ("frames", "boxes", "landmarks"))
+    whole, heads = reconstruction_psnr(vae, ClipStore(HELD_OUT, frames, boxes, landmarks))
+    return {"autoencoder_psnr": whole, "autoencoder_psnr_head": heads}
+
+
 @torch.inference_mode()
-def reconstruction_psnr(vae: AutoencoderKLWan, store: ClipStore, count: int = 64) -> tuple[float, float]:
+def reconstruction_psnr(vae: AutoencoderKLWan, store: ClipStore) -> tuple[float, float]:
     """Mean dB over whole clips, and over their heads alone."""
     whole, heads = [], []
-    for i in range(count):
+    for i in range(len(store)):
         video = to_video(store.frames[i : i + 1])
         squared = (decode(vae, encode(vae, video)[0]).clamp(-1, 1) - video).square().mean(1) / 4
         head = torch.from_numpy(head_weight(store.boxes[i], video.shape[-1], 2.0))[None] > 1.5

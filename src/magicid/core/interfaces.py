@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -41,6 +42,9 @@ class Family(Protocol):
     @classmethod
     def load(cls, path: str | Path) -> "Family":
         """Load a checkpoint in the diffusers layout."""
+
+    def to(self, device: torch.device) -> None:
+        """Move every part to a device."""
 
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """Text to the transformer's condition."""

@@ -21,15 +21,14 @@ class Record:
 
 @dataclass(frozen=True)
 class Photo(Record):
-    """One photo of the person: where it came from, where its copy and static latents are, and whether it is used."""
+    """One photo of the person: where it came from, and where its copy and static latents are."""
 
     id: str
     source: str  # name of the user's file
-    image: str  # path inside the run directory, "" when dropped
-    latents: str
+    image: str  # path inside the run directory
+    latents: str  # of the static video; "" for a held-out photo
     sha256: str  # of the user's file
-    kept: bool
-    reason: str  # why it was dropped, "" when kept
+    held_out: bool  # only the report's judges see it
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from magicid.core import tables
 from magicid.core.errors import UsageError
+from magicid.core.records import Photo
 from magicid.core.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Run:
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
         kind = tables.load(tables.FAMILIES, "family", self.common.family)
         family: Family = kind.load(self.base_path)
-        family.transformer.to(device())
+        family.to(device())
         return family
 
     @cached_property
@@ -83,6 +84,14 @@ class Run:
     def negative(self) -> "Condition":
         """The condition of the empty prompt, for guidance."""
         return self.family.encode_prompts([""])
+
+    def photos(self) -> list[Photo]:
+        """The photos that training and rewards may see."""
+        return [photo for photo in self.dir.read("prepare", Photo) if not photo.held_out]
+
+    def gallery(self) -> list[Photo]:
+        """The photos that the report judges by: held-out ones, or where there are none those of training."""
+        return [photo for photo in self.dir.read("prepare", Photo) if photo.held_out] or self.photos()
 
     def log_path(self, stage: str) -> Path:
         """Where a training stage logs its steps."""

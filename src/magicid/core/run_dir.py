@@ -1,20 +1,22 @@
-"""A run's folder: settings frozen once, one folder a stage, each finished when its manifest exists.
+"""A run's folder: settings frozen as they are used, one folder a stage, each finished when its manifest exists.
 
-`settings.yaml` is written by the first command; a later command with other settings is refused and the difference shown.
+`settings.yaml` is written by the first command. A later command with other common settings, or other ones of a stage
+that has begun (its folder exists), is refused and the difference shown; those of stages to come may still change.
 While a stage works it keeps a journal of whole items; the manifest is written last, from the journal, and names the
-sha256 of the manifests that it was made from.
+sha256 of the earlier stages' manifests, so that a stage made from something else is noticed.
 """
 
 import fcntl
 import json
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 
+from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import publish_text, sha256
 from magicid.core.records import Record
@@ -49,19 +51,36 @@ class RunDir:
     # settings
 
     def freeze(self, settings: dict[str, Any]) -> None:
-        """Write the settings at first, and refuse others afterwards."""
+        """Write the settings at first; afterwards refuse others, but for those of stages that have not begun.
+
+        Compared are the common settings (no dot in the name; not `version`, which stays the first command's) and those
+        of stages whose folder exists. What else differs replaces what the file holds.
+        """
         path = self.root / "settings.yaml"
         if not path.exists():
             publish_text(path, yaml.safe_dump(settings, sort_keys=False))
             return
         frozen = self.settings()
-        differences = [
-            f"{key}: {frozen.get(key, 'absent')} there, {settings.get(key, 'absent')} asked"
+        settings = settings | {key: frozen[key] for key in ("version",) if key in frozen}
+        differing = [
+            key
             for key in sorted(frozen.keys() | settings.keys())
-            if frozen.get(key) != settings.get(key)
+            if frozen.get(key) != settings.get(key) and ("." not in key or self.begun(key.split(".")[0]))
         ]
-        if differences:
-            raise UsageError(f"{self.root} was made with other settings ({'; '.join(differences)}); choose another --out.")
+        if differing:
+            raise UsageError(self._refusal(frozen, settings, differing))
+        if settings != frozen:
+            publish_text(path, yaml.safe_dump(settings, sort_keys=False))
+
+    def _refusal(self, frozen: dict[str, Any], settings: dict[str, Any], differing: list[str]) -> str:
+        said = "; ".join(f"{key}: {frozen.get(key, 'absent')} there, {settings.get(key, 'absent')} asked" for key in differing)
+        names = list(tables.STAGES)
+        stages = [key.split(".")[0] for key in differing]
+        remedy = "choose another --out"
+        if all(stage in names for stage in stages):
+            first = min(map(names.index, stages))
+            remedy += f", or delete {_folders(filter(self.begun, names[first:]))} to do them again"
+        return f"{self.root} was made with other settings ({said}); {remedy}."
 
     def settings(self) -> dict[str, Any]:
         """The frozen settings, flat: "optimize.steps" -> 300."""
@@ -79,6 +98,10 @@ class RunDir:
         folder.mkdir(exist_ok=True)
         return folder
 
+    def begun(self, name: str) -> bool:
+        """Whether the stage's folder exists."""
+        return (self.root / name).is_dir()
+
     def manifest(self, name: str) -> Path:
         """Where the stage's manifest is or will be."""
         return self.root / name / "manifest.jsonl"
@@ -89,11 +112,31 @@ class RunDir:
 
     def publish(self, name: str, records: Sequence[Record]) -> None:
         """Write the manifest: a header, then one record a line. The stage is finished with it."""
-        inputs = {m.parent.name: sha256(m) for m in sorted(self.root.glob("*/manifest.jsonl")) if m.parent.name != name}
-        lines = [json.dumps({"stage": name, "count": len(records), "inputs": inputs})]
+        lines = [json.dumps({"stage": name, "count": len(records), "inputs": self._inputs(name)})]
         lines += [json.dumps(record.to_json()) for record in records]
         publish_text(self.manifest(name), "\n".join(lines) + "\n")
         (self.root / name / "journal.jsonl").unlink(missing_ok=True)
+
+    def _inputs(self, name: str) -> dict[str, str]:
+        """sha256 of the manifests of the stages before `name`."""
+        names = list(tables.STAGES)
+        return {earlier: sha256(self.manifest(earlier)) for earlier in names[: names.index(name)] if self.finished(earlier)}
+
+    def refuse_stale(self) -> None:
+        """`DataError` when a stage was made from other manifests than those there now, or stands after an unfinished one."""
+        names, current = list(tables.STAGES), dict[str, str]()
+        for position, name in enumerate(names):
+            missing = [earlier for earlier in names[:position] if earlier not in current]
+            if self.finished(name):
+                with self.manifest(name).open() as file:
+                    recorded = json.loads(file.readline())["inputs"]
+                other = missing or [earlier for earlier in current if recorded.get(earlier) != current[earlier]]
+                current[name] = sha256(self.manifest(name))
+            else:
+                other = missing if self.begun(name) else []
+            if other:
+                stale = _folders(filter(self.begun, names[position:]))
+                raise DataError(f"{self.root}: {name} was made from another {other[0]}; delete {stale} and run again.")
 
     def read(self, name: str, kind: type[R]) -> list[R]:
         """The records of a finished stage."""
@@ -106,6 +149,10 @@ class RunDir:
                 f"{path}: {len(lines)} records, its header says {json.loads(header)['count']}; delete {name}/ and rerun."
             )
         return [kind.from_json(json.loads(line)) for line in lines]
+
+
+def _folders(names: Iterable[str]) -> str:
+    return ", ".join(f"{name}/" for name in names)
 
 
 class Journal:

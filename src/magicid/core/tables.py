@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 from magicid.core.errors import UsageError
@@ -41,7 +42,7 @@ EXPERIMENTS = {
 }
 
 
-def check(table: dict[str, str], kind: str, name: str) -> None:
+def check(table: Collection[str], kind: str, name: str) -> None:
     """An unknown name answers with the nearest one."""
     if name not in table:
         near = difflib.get_close_matches(name, table, n=1)

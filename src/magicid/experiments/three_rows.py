@@ -3,9 +3,8 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -14,14 +13,17 @@ from magicid.avatar.identity import Identity
 from magicid.avatar.photos import new_photos
 from magicid.avatar.prompts import parse
 from magicid.avatar.renderer import render_clip
-from magicid.core.records import Prompt
+from magicid.core.files import publish_text
+from magicid.core.records import Prompt, Video
 from magicid.core.run import Common, Run
+from magicid.media.video import to_frames, to_tensor
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
 from magicid.perception.face import observe
 from magicid.pipeline import PRESETS, run_pipeline
 from magicid.stages.evaluate import gallery
 
+COMPARED = (("finetuned", "base"), ("magicid", "finetuned"), ("magicid", "base"))
 SHOWN = ("identity", "identity_mean", "motion", "top_flow", "prompt")
 
 
@@ -30,68 +32,69 @@ class ThreeRows:
     """Which drawn people, and with which preset; each person's run is kept under `work` and resumed."""
 
     people: tuple[int, ...] = (9, 7, 11)  # seeds: those of examples/
-    preset: str = "quick"
+    preset: Literal["quick", "paper"] = "quick"
     seed: int = 0
     work: Path = Path("runs/three_rows")
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
-        """Run the pipeline for everyone, gather the values, and return means with intervals clustered by person."""
+        """Run the pipeline for everyone; means and paired differences with intervals clustered by person."""
         console = Console(stderr=quiet)
-        rows: dict[str, dict[str, list[float]]] = {}
-        clusters: dict[str, list[int]] = {}
+        values: dict[str, dict[tuple[int, str], dict[str, float]]] = {}  # method -> (person, clip) -> figures
         for person in self.people:
-            for method, values in self._person(person, console):
-                for name in SHOWN:
-                    rows.setdefault(method, {}).setdefault(name, []).append(values[name])
-                clusters.setdefault(method, []).append(person)
+            for method, clip, numbers in self._person(person, console):
+                values.setdefault(method, {})[person, clip] = numbers
         table = {
-            method: {name: interval(values, clusters[method]) for name, values in columns.items()}
-            for method, columns in rows.items()
+            method: {name: interval([v[name] for v in clips.values()], [who for who, _ in clips]) for name in SHOWN}
+            for method, clips in values.items()
+        }
+        differences = {
+            f"{a} - {b}": {
+                name: interval([values[a][key][name] - values[b][key][name] for key in values[a]], [who for who, _ in values[a]])
+                for name in SHOWN
+            }
+            for a, b in COMPARED
         }
         if not quiet:
-            _print(console, table)
-        return {
-            "people": list(self.people),
-            "preset": self.preset,
-            "table": table,
-            "clips": {m: len(c) for m, c in clusters.items()},
-        }
+            _print(console, table | differences, len(self.people))
+        counts = {method: len(clips) for method, clips in values.items()}
+        return {"people": list(self.people), "preset": self.preset, "table": table, "differences": differences, "clips": counts}
 
-    def _person(self, person: int, console: Console) -> list[tuple[str, dict[str, float]]]:
-        """(method, values) of every evaluation clip of one person, the ceiling's included."""
-        photos, out = self.work / f"photos-{person}", self.work / f"run-{person}-{self.seed}"
-        if not photos.exists():
-            new_photos(person, photos, held_out=4)
+    def _person(self, person: int, console: Console) -> list[tuple[str, str, dict[str, float]]]:
+        """(method, clip, figures) of every evaluation clip of one person, the ceiling's included."""
+        photos, out = self.work / f"photos-{person}", self.work / f"{self.preset}-{person}-{self.seed}"
+        new_photos(person, photos, held_out=4)
         common = Common(photos, seed=self.seed)
         folder = run_pipeline(common, PRESETS[self.preset], out, console)
-        values = json.loads((folder.root / "evaluate" / "values.json").read_text())
-        found = [(video.split("-")[0], numbers) for video, numbers in values.items()]
-        found += [("ceiling", numbers) for numbers in self._ceiling(Run(folder, common, console), person)]
+        measured: dict[str, dict[str, float]] = json.loads((folder.root / "evaluate" / "values.json").read_text())
+        measured |= self._ceiling(Run(folder, common, console), person)
         folder.close()
-        return found
+        return [(*clip.split("-", 1), numbers) for clip, numbers in measured.items()]  # type: ignore[misc]
 
-    def _ceiling(self, run: Run, person: int) -> list[dict[str, float]]:
-        """Real renders of the true person doing what each evaluation prompt says, judged alike."""
+    def _ceiling(self, run: Run, person: int) -> dict[str, dict[str, float]]:
+        """Renders of the true person doing what each prompt says, through the same autoencoder, judged alike."""
         cache = run.dir.root / "evaluate" / "ceiling.json"
         if cache.exists():
-            cached: list[dict[str, float]] = json.loads(cache.read_text())
+            cached: dict[str, dict[str, float]] = json.loads(cache.read_text())
             return cached
-        references, identity, measured = gallery(run), Identity.random(person), []
-        for index, prompt in enumerate(p for p in run.dir.read("prompts", Prompt) if p.split == "evaluation"):
-            for seed in range(2):
-                frames = render_clip(identity, parse(prompt.text), 100 * index + seed, FRAMES, SIZE, FPS).frames
-                measured.append(video_metrics(observe(frames, prompt.text, FPS, run.judges.detector), run.judges, references))
-        cache.write_text(json.dumps(measured))
+        references, identity, measured = gallery(run), Identity.random(person), {}
+        prompts = {prompt.text: prompt.id for prompt in run.dir.read("prompts", Prompt)}
+        for video in (v for v in run.dir.read("generate", Video) if v.origin == "base"):
+            clip = render_clip(identity, parse(video.prompt), video.seed % 2**31, FRAMES, SIZE, FPS).frames
+            frames = to_frames(run.family.decode(run.family.encode(to_tensor(clip[None]))))[0]
+            seen = observe(frames, video.prompt, FPS, run.judges.detector)
+            name = f"ceiling-{prompts[video.prompt][-3:]}-{video.id.rsplit('-', 1)[1]}"
+            measured[name] = video_metrics(seen, run.judges, references)
+        publish_text(cache, json.dumps(measured))
         return measured
 
 
-def _print(console: Console, table: dict[str, dict[str, tuple[float, float, float]]]) -> None:
-    shown = Table("", *SHOWN, title="mean [95% interval, clustered by person], share of the ceiling")
-    for method, columns in table.items():
+def _print(console: Console, rows: dict[str, dict[str, tuple[float, float, float]]], people: int) -> None:
+    shown = Table("", *SHOWN, title=f"mean, 95% interval clustered by person ({people}), share of the ceiling")
+    for method, columns in rows.items():
         cells = []
         for name in SHOWN:
             value, low, high = columns[name]
-            share = value / table["ceiling"][name][0] if np.isfinite(value) else float("nan")
-            cells.append(f"{value:.3f} [{low:.3f}, {high:.3f}] {share:.0%}")
+            share = "" if " - " in method else f"\n{value / rows['ceiling'][name][0]:.0%}"
+            cells.append(f"{value:.3f}\n{low:.3f} to {high:.3f}{share}")
         shown.add_row(method, *cells)
     console.print(shown)

@@ -1,6 +1,7 @@
 """One LoRA file that loads in diffusers and ComfyUI: universal names, alpha folded in, its story in the header.
 
-After writing, the file is loaded back through the stock pipeline and its output compared with the adapter in memory.
+Before it gets its name, the file is loaded back through the stock pipeline and its output compared with the adapter in
+memory: a file that loses anything never stands there.
 """
 
 import json
@@ -32,10 +33,14 @@ def export_adapter(run: Run, record: Adapter, path: Path) -> None:
     tensors = exported(load_file(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
     story = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base, "adapter_sha256": record.sha256}
     header = {"magicid": json.dumps(story)}  # one key, since safetensors writes several in random order
-    publish(path, lambda target: save_file(tensors, target, metadata=header))
+
+    def write(target: Path) -> None:
+        save_file(tensors, target, metadata=header)
+        verify(run.family, CHECK, target, path)
+
     load_adapter(run, CHECK, record)
     try:
-        verify(run.family, CHECK, path)
+        publish(path, write)
     finally:
         lora.remove_adapter(run.family, CHECK)
 
@@ -47,11 +52,13 @@ def trained_layers(family: Family, name: str) -> set[str]:
 
 
 @torch.no_grad()
-def verify(family: Family, name: str, path: Path) -> float:
+def verify(family: Family, name: str, path: Path, shown: Path | None = None) -> float:
     """The relative difference of two predictions: by the file, loaded by the stock pipeline, and by the adapter `name`.
 
-    `DataError` when it is more than 1e-3 or when the file reaches other layers than the adapter.
+    `DataError`, which names `shown` or else `path`, when it is more than 1e-3 or when the file reaches other layers than
+    the adapter.
     """
+    shown = shown or path
     pipeline: Any = family.pipeline  # type: ignore[attr-defined]
     geometry = family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
@@ -66,15 +73,15 @@ def verify(family: Family, name: str, path: Path) -> float:
         loaded = trained_layers(family, LOADED)
         if loaded != trained:
             odd = ", ".join(sorted(loaded ^ trained)[:3])
-            raise DataError(f"{path}: {len(loaded & trained)} of {len(trained)} trained layers load ({odd}); {_REMEDY}")
+            raise DataError(f"{shown}: {len(loaded & trained)} of {len(trained)} trained layers load ({odd}); {_REMEDY}")
         with lora.using(family, LOADED):
             found = family.predict(x, t, condition)
     except (KeyError, RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: the stock pipeline refuses it ({str(error).strip().splitlines()[0]}); {_REMEDY}") from error
+        raise DataError(f"{shown}: the stock pipeline refuses it ({str(error).strip().splitlines()[0]}); {_REMEDY}") from error
     finally:
         if LOADED in getattr(family.transformer, "peft_config", {}):
             lora.remove_adapter(family, LOADED)
     difference = float((found - expected).abs().max() / expected.abs().max())
     if not difference <= 1e-3:
-        raise DataError(f"{path} (sha256 {sha256(path)[:12]}): predictions differ by {difference:.2g} of 1; {_REMEDY}")
+        raise DataError(f"{shown} (sha256 {sha256(path)[:12]}): predictions differ by {difference:.2g} of 1; {_REMEDY}")
     return difference

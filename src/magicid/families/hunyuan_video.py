@@ -72,6 +72,10 @@ class HunyuanVideo:
         """Where the transformer is."""
         return next(self.transformer.parameters()).device
 
+    def to(self, device: torch.device) -> None:
+        """Move every part to a device."""
+        self.pipeline.to(device)
+
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """Llama's states (B, L, D) two layers under the top, their mask (B, L), and CLIP's pooled state (B, D)."""

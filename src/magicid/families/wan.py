@@ -28,7 +28,8 @@ class Wan:
         self.pipeline = pipeline
         self.geometry = geometry
         self.transformer: nn.Module = pipeline.transformer
-        self.law = FlowMatching(shift=float(pipeline.scheduler.config.get("flow_shift") or 1.0))
+        scheduler = pipeline.scheduler.config
+        self.law = FlowMatching(shift=float(scheduler.get("flow_shift") or scheduler.get("shift") or 1.0))
         for module in (pipeline.transformer, pipeline.vae, pipeline.text_encoder):
             module.requires_grad_(False).eval()
         config = pipeline.vae.config
@@ -51,6 +52,10 @@ class Wan:
     def device(self) -> torch.device:
         """Where the transformer is."""
         return next(self.transformer.parameters()).device
+
+    def to(self, device: torch.device) -> None:
+        """Move every part to a device."""
+        self.pipeline.to(device)
 
     @torch.no_grad()
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:

@@ -17,22 +17,23 @@ SIDE, EDGE, LABEL = 128, 6, 118  # pixels
 
 def write_picture(folder: RunDir, path: Path, prompts: int = 2, frames: int = 6) -> Path:
     """Publish the PNG; clips of the first seed of the first prompts, `frames` of each, evenly spaced."""
-    photos = [read_photo(folder.root / photo.image) for photo in folder.read("prepare", Photo)]
+    photos = [read_photo(folder.root / photo.image) for photo in folder.read("prepare", Photo) if not photo.held_out]
     videos = folder.read("generate", Video)
-    rows = [_row("photos", photos[:frames])]
+    rows = [_row("photos", photos[:frames], frames)]
     for prompt in list(dict.fromkeys(video.prompt for video in videos))[:prompts]:
         rows.append(_caption(prompt, rows[0].shape[1]))
         for method, label in METHODS.items():
             clip = next(v for v in videos if v.prompt == prompt and v.origin == method)
             shown = read_video(folder.root / clip.file)[0]
-            rows.append(_row(label, [shown[i] for i in np.linspace(0, len(shown) - 1, frames).round().astype(int)]))
+            steps = np.linspace(0, len(shown) - 1, frames).round().astype(int)
+            rows.append(_row(label, [shown[i] for i in steps], frames))
     write_png(path, np.concatenate(rows))
     return path
 
 
-def _row(label: str, pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _row(label: str, pictures: list[NDArray[np.uint8]], places: int) -> NDArray[np.uint8]:
     height = SIDE + EDGE
-    row = np.full((height, LABEL + 6 * height, 3), 255, np.uint8)
+    row = np.full((height, LABEL + places * height, 3), 255, np.uint8)
     _write(row, label, (8, height // 2 + 4), 0.5)
     for i, picture in enumerate(pictures):
         x = LABEL + i * height

@@ -58,7 +58,7 @@ def write_report(run_dir: RunDir) -> Path:
     """Publish `report.html` and return its path."""
     settings = run_dir.settings()
     columns, rows = result_table(_records(run_dir, "evaluate", Metric))
-    photos = [photo for photo in _records(run_dir, "prepare", Photo) if photo.kept]
+    photos = [photo for photo in _records(run_dir, "prepare", Photo) if not photo.held_out]
     folder = Path(__file__).parent
     page = Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,

@@ -1,6 +1,6 @@
 """How much the person moves, whatever the camera does; and the field's top 5% flow beside it.
 
-docs: METRICS, section Motion. Left out: following pixels through the clip (neighbouring pairs are compared at the
+docs/paper.md says what is ours in it. Left out: following pixels through the clip (neighbouring pairs are compared at the
 same place) and a segmenter (subject.py tells the person by head box and colour).
 """
 

@@ -38,12 +38,12 @@ def dominance_pairs(
     count: int,
     least_identity_gap: float,
     least_motion_gap: float,
-    least_semantics: float,
+    least_prompt_score: float,
     most_uses: int,
 ) -> list[Candidate]:
     """Winners that dominate their losers by both minimum gaps; pairs of one prompt first, then the largest product of gaps.
 
-    `least_semantics` is a floor on the winner. A stranger who moves, or a likeness that stands still, wins nothing here.
+    `least_prompt_score` is a floor on the winner. A stranger who moves, or a likeness that stands still, wins nothing here.
     """
     candidates = [
         Candidate(winner, loser)
@@ -52,7 +52,7 @@ def dominance_pairs(
         if dominates(winner, loser)
         and winner.identity - loser.identity >= least_identity_gap
         and winner.motion - loser.motion >= least_motion_gap
-        and winner.semantics >= least_semantics
+        and winner.prompt_score >= least_prompt_score
     ]
     candidates.sort(key=lambda c: (c.winner.prompt != c.loser.prompt, -c.identity_gap * c.motion_gap, c.winner.id, c.loser.id))
     return spread(candidates, count, most_uses)

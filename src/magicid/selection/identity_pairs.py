@@ -6,9 +6,17 @@ from magicid.selection.scored import Candidate, Scored, spread
 
 
 def identity_pairs(
-    videos: Sequence[Scored], count: int, least_identity_gap: float, most_motion_gap: float, most_uses: int
+    videos: Sequence[Scored],
+    count: int,
+    least_identity_gap: float,
+    most_motion_gap: float,
+    most_uses: int,
+    most_static: int | None = None,
 ) -> list[Candidate]:
-    """Largest identity gap first. Static winners lose in motion, so `most_motion_gap` (the dynamic threshold) must be wide."""
+    """Largest identity gap first. Static winners lose in motion, so `most_motion_gap` (the dynamic threshold) must be wide.
+
+    Static winners, which would win every place, get at most `most_static`: too many of them train stillness.
+    """
     candidates = [
         Candidate(winner, loser)
         for winner in videos
@@ -19,4 +27,4 @@ def identity_pairs(
         and loser.origin != "static"
     ]
     candidates.sort(key=lambda c: (-c.identity_gap, c.winner.id, c.loser.id))
-    return spread(candidates, count, most_uses)
+    return spread(candidates, count, most_uses, most_static)

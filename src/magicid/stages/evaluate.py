@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core.files import publish_text
-from magicid.core.records import Adapter, Metric, Photo, Value, Video
+from magicid.core.records import Adapter, Metric, Value, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.export.lora_file import export_adapter
-from magicid.media.photo import find_photos, read_photo
+from magicid.media.photo import read_photo
 from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
@@ -44,10 +44,9 @@ class Evaluate:
 
 
 def gallery(run: Run) -> NDArray[np.float32]:
-    """Embeddings (R, D) by the report encoder: of photos that training never saw (`held_out/`), else of those it saw."""
-    held_out = run.common.photos / "held_out"
-    paths = find_photos(held_out) if held_out.is_dir() else [run.file(p.image) for p in run.dir.read("prepare", Photo)]
-    return reference_faces([read_photo(path) for path in paths], run.judges.detector, run.judges.face_report)
+    """Embeddings (R, D) of the report's photos by the report's encoder."""
+    images = [read_photo(run.file(photo.image)) for photo in run.gallery()]
+    return reference_faces(images, run.judges.detector, run.judges.face_report)
 
 
 def _metrics(method: str, videos: Sequence[Video], values: dict[str, dict[str, float]]) -> list[Metric]:

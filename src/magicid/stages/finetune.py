@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from magicid.core.device import autocast
-from magicid.core.records import Adapter, Photo
+from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.core.seeds import generator, item_seed, noise
 from magicid.training import lora
@@ -40,7 +40,7 @@ class Finetune:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
-        photos = [photo for photo in run.dir.read("prepare", Photo) if photo.kept]
+        photos = run.photos()
         latents = torch.stack([load_file(run.file(photo.latents))["latents"] for photo in photos])
         family, seed = run.family, run.common.seed
         device = next(family.transformer.parameters()).device

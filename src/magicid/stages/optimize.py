@@ -19,7 +19,7 @@ from magicid.core import records
 from magicid.core.device import autocast
 from magicid.core.errors import UsageError
 from magicid.core.interfaces import Condition
-from magicid.core.records import Adapter, Photo, Video
+from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
 from magicid.core.seeds import generator, item_seed, noise
 from magicid.training import lora
@@ -115,11 +115,11 @@ class PairData:
     def __init__(self, run: Run) -> None:
         pairs = run.dir.read("pair", records.Pair)
         files = {v.id: v.latents for v in run.dir.read("sample", Video)}
-        files |= {p.id: p.latents for p in run.dir.read("prepare", Photo)}
+        files |= {p.id: p.latents for p in run.photos()}
         latents = {key: load_file(run.file(files[key]))["latents"] for p in pairs for key in (p.winner, p.loser)}
         self.winners = torch.stack([latents[p.winner] for p in pairs])
         self.losers = torch.stack([latents[p.loser] for p in pairs])
-        self.moving = torch.tensor([float(p.kind == "dynamic") for p in pairs])
+        self.moving = torch.tensor([float(p.motion_gap > 0) for p in pairs])
         prompts = sorted({p.prompt for p in pairs})
         self._rows = np.array([prompts.index(p.prompt) for p in pairs])
         self._conditions = stack([run.family.encode_prompts([prompt]) for prompt in prompts])

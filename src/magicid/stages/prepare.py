@@ -39,7 +39,10 @@ class Prepare:
     least_photos: int = 2
 
     def run(self, run: Run) -> list[Photo]:
-        """Write `prepare/photo-000.png` and its latents (C, F, H, W) for every photo, or nothing."""
+        """Write `prepare/photo-000.png` and its latents (C, F, H, W) for every photo, or nothing.
+
+        Photos in a folder `held_out` beside them are kept for the report's judges.
+        """
         paths = find_photos(run.common.photos)
         if len(paths) < self.least_photos:
             raise DataError(
@@ -48,12 +51,16 @@ class Prepare:
             )
         portraits, problems = _look(run, paths)
         problems += _strangers(run, portraits)
+        aside = run.common.photos / "held_out"
+        held_out, others = _look(run, find_photos(aside)) if aside.is_dir() else ([], [])
+        problems += others
         if problems:
             more = len(problems) - 1
             rest = f" (and {_count(more, 'more photo')} with problems)" if more else ""
             raise DataError(problems[0] + rest)
-        numbered = list(enumerate(portraits))
-        return [_keep(run, f"photo-{i:03d}", portrait) for i, portrait in run.each("prepare", numbered, len(numbered))]
+        named = [(f"photo-{i:03d}", portrait, False) for i, portrait in enumerate(portraits)]
+        named += [(f"held-out-{i:03d}", portrait, True) for i, portrait in enumerate(held_out)]
+        return [_keep(run, *portrait) for portrait in run.each("prepare", named, len(named))]
 
 
 def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[str]]:
@@ -74,6 +81,10 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[str]]:
         if y1 - y0 < SMALL_FACE:
             run.console.print(f"{path.name}: the face is {y1 - y0:.0f} px high; from {SMALL_FACE} it is known better.")
         picture = fit(image, geometry.height, geometry.width, ((x0 + x1) / 2, (y0 + y1) / 2))
+        if not run.judges.detector.detect(picture[None])[0]:
+            what = f"no face is left at {geometry.width}x{geometry.height} pixels"
+            problems.append(f"{path.name}: {what}; the face must be larger. Crop it closer, or drop it.")
+            continue
         portraits.append(Portrait(path, picture, align(image, faces[0].landmarks, run.judges.face_reward.crop_size)))
     return portraits, problems
 
@@ -104,13 +115,16 @@ def _strangers(run: Run, portraits: Sequence[Portrait]) -> list[str]:
 
 
 @torch.no_grad()
-def _keep(run: Run, key: str, portrait: Portrait) -> Photo:
-    image, latents = run.path("prepare", f"{key}.png"), run.path("prepare", f"{key}.safetensors")
+def _keep(run: Run, key: str, portrait: Portrait, held_out: bool) -> Photo:
+    image = run.path("prepare", f"{key}.png")
+    write_png(run.file(image), portrait.image)
+    if held_out:
+        return Photo(key, portrait.path.name, image, "", sha256(portrait.path), held_out)
+    latents = run.path("prepare", f"{key}.safetensors")
     still = np.repeat(portrait.image[None], run.family.geometry.frames, 0)
     tensors = {"latents": run.family.encode(to_tensor(still[None]))[0].float().cpu().contiguous()}
-    write_png(run.file(image), portrait.image)
     publish(run.file(latents), lambda target: save_file(tensors, target))
-    return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), kept=True, reason="")
+    return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), held_out)
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,10 +5,13 @@ from the grammar of the embedded world, or from a list of twenty for other base 
 """
 
 import json
+import math
 import os
+import re
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Literal
 
 import numpy as np
@@ -57,6 +60,8 @@ class Prompts:
     def _source(self, run: Run) -> str:
         if self.source not in ("auto", "grammar", "list", "endpoint"):
             raise UsageError(f"prompts.source {self.source!r} is unknown; choose auto, grammar, list or endpoint.")
+        if self.source == "endpoint" and not os.environ.get("MAGICID_LLM_URL"):
+            raise UsageError("prompts.source 'endpoint' needs MAGICID_LLM_URL; set it, or choose auto, grammar or list.")
         if self.source != "auto":
             return self.source
         if os.environ.get("MAGICID_LLM_URL"):
@@ -66,19 +71,25 @@ class Prompts:
 
 def _grammar(run: Run, count: int) -> list[str]:
     from magicid.avatar.prompts import describe
-    from magicid.avatar.truth import random_truth
+    from magicid.avatar.truth import VOCABULARIES, random_truth
 
+    said = ("scene", "outfit", "action")
+    most = math.prod(len(VOCABULARIES[field]) for field in said)
+    if count > most:
+        raise DataError(
+            f"{count} prompts; the grammar has {most:,} combinations of {', '.join(said)}."
+            " Lower --prompts.repository or --prompts.evaluation."
+        )
     rng = np.random.default_rng(item_seed(run.common.seed, "prompts"))
     found: dict[str, str] = {}
     while len(found) < count:
         truth = random_truth(rng)
-        found.setdefault(repr((truth.scene, truth.outfit, truth.action)), describe(truth, rng, run.common.trigger))
+        found.setdefault(repr([getattr(truth, field) for field in said]), describe(truth, rng, run.common.trigger))
     return list(found.values())
 
 
 def _listed(run: Run, count: int) -> list[str]:
-    subject = run.common.trigger[0].upper() + run.common.trigger[1:]
-    return [f"{subject} {what}." for what in SCENES_OF_LIFE][:count]
+    return [f"In this video, {run.common.trigger} {what}." for what in SCENES_OF_LIFE][:count]  # the trigger in its own case
 
 
 def _endpoint(run: Run, count: int) -> list[str]:
@@ -92,13 +103,16 @@ def _endpoint(run: Run, count: int) -> list[str]:
         "seed": run.common.seed,
         "messages": [{"role": "user", "content": ask}],
     }
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    if key := os.environ.get("MAGICID_LLM_KEY"):
-        request.add_header("Authorization", f"Bearer {key}")
     try:
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        if key := os.environ.get("MAGICID_LLM_KEY"):
+            request.add_header("Authorization", f"Bearer {key}")
         with urllib.request.urlopen(request, timeout=120) as response:
-            text = json.load(response)["choices"][0]["message"]["content"]
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"{url}: no usable answer ({error}); unset MAGICID_LLM_URL to use the built-in prompts.") from error
-    lines = [line.strip(" -*0123456789.)\t") + "." for line in text.splitlines() if run.common.trigger in line]
-    return lines[:count]
+            lines = json.load(response)["choices"][0]["message"]["content"].splitlines()
+    except (OSError, HTTPException, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        remedy = "choose --prompts.source grammar or list for the built-in prompts."
+        raise DataError(f"{url}: no usable answer ({said}); {remedy}") from error
+    trigger = re.compile(re.escape(run.common.trigger), re.IGNORECASE)
+    kept = [trigger.sub(lambda _: run.common.trigger, line) for line in lines if trigger.search(line)]
+    return [line.strip(" -*0123456789.)\t") + "." for line in kept][:count]

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from magicid.core import records, tables
 from magicid.core.errors import DataError
-from magicid.core.interfaces import Frames, Reward
+from magicid.core.interfaces import Frames, Judges, Reward
 from magicid.core.records import Photo, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
@@ -26,22 +27,23 @@ class Score:
 
     def run(self, run: Run) -> Sequence[records.Score]:
         """Measure each clip once, then calibrate all together."""
-        rewards = self._rewards(run)
+        judges, photos = run.judges, run.photos()
+        images = [read_photo(run.file(photo.image)) for photo in photos]
+        references = reference_faces(images, judges.detector, judges.face_reward)
         journal = Journal(run.dir, "score")
         scores = []
-        total = len(run.dir.read("sample", Video)) + len(run.dir.read("prepare", Photo))
+        total = len(run.dir.read("sample", Video)) + len(photos)
         for key, prompt, source in run.each("score", repository(run), total):
             score = journal.get(records.Score, key)
             if score is None:
+                own = [i for i, photo in enumerate(photos) if photo.id == key]  # a photo is not compared with itself
+                rewards = self._rewards(judges, np.delete(references, own, 0))
                 score = self._measure(run, key, prompt, frames_of(run, source), rewards)
                 journal.add(score, key)
             scores.append(score)
         return self._calibrated(run, scores)
 
-    def _rewards(self, run: Run) -> list[Reward]:
-        judges = run.judges
-        photos = [read_photo(run.file(photo.image)) for photo in run.dir.read("prepare", Photo)]
-        references = reference_faces(photos, judges.detector, judges.face_reward)
+    def _rewards(self, judges: Judges, references: NDArray[np.float32]) -> list[Reward]:
         arguments = {"identity": (judges.face_reward, references), "prompt": (judges.text_reward,)}
         return [tables.load(tables.REWARDS, "reward", name)(*arguments.get(name, ())) for name in tables.REWARDS]
 
@@ -62,6 +64,12 @@ class Score:
             raise DataError(
                 f"{len(usable)} of {len(scores)} videos have finite scores; look at {run.dir.stage('sample')} and its mp4s."
             )
+        for name in ("identity", "motion"):
+            if len({s.raw[name] for s in usable}) == 1:
+                raise DataError(
+                    f"all {len(usable)} videos have the same {name}, {usable[0].raw[name]:.3g}: nothing can be preferred; "
+                    "sample with more steps, or fine-tune longer."
+                )
         base = {video.id for video in run.dir.read("sample", Video) if video.origin == "base"}
         motions = [s.raw["motion"] for s in usable if s.video in base]
         cap = float(np.percentile(motions, self.motion_cap_percentile)) if motions else float("inf")
@@ -86,7 +94,7 @@ def repository(run: Run) -> Iterator[tuple[str, str, Video | Photo]]:
     """(id, prompt, record) of every video: V_t and V_s, then the static videos V_id."""
     for video in run.dir.read("sample", Video):
         yield video.id, video.prompt, video
-    for photo in run.dir.read("prepare", Photo):
+    for photo in run.photos():
         yield photo.id, run.common.trigger, photo
 
 

@@ -62,7 +62,7 @@ def preference(
     """
     gap = preference_gap(win_B, lose_B, reference_win_B, reference_lose_B)
     drift = win_B - reference_win_B
-    loss = hpo_loss(gap, beta, kind) + winner_guard * beta * moving_B * F.relu(drift)
+    loss = hpo_loss(gap, beta, kind) + winner_guard * moving_B * F.relu(drift)
     with torch.no_grad():
         numbers = {
             "win": win_B.mean(),
