@@ -54,9 +54,9 @@ PRESETS = {
     "paper": Pipeline(),
     # The small base needs larger rates than 13B parameters do, and a laptop fewer steps: docs/decisions.md
     "quick": Pipeline(
-        finetune=Finetune(steps=200, learning_rate=5e-4),
+        finetune=Finetune(steps=300, learning_rate=1e-3),
         sample=Sample(strengths=(1.0, 0.8, 0.6, 0.45, 0.3), steps=20),
-        optimize=Optimize(steps=150, learning_rate=2e-4),
+        optimize=Optimize(steps=150, learning_rate=1e-4, beta=100.0),
         generate=Generate(steps=20),
     ),
 }

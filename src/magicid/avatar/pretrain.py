@@ -35,7 +35,7 @@ class Pretrain:
         default=LoopSettings(steps=1600, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
     transformer: LoopSettings = field(
-        default=LoopSettings(steps=2200, learning_rate=1e-3, warmup_steps=100, cosine=True, betas=(0.9, 0.99), ema_decay=0.998)
+        default=LoopSettings(steps=2150, learning_rate=1e-3, warmup_steps=100, cosine=True, betas=(0.9, 0.99), ema_decay=0.998)
     )
     judges: JudgeSettings = field(default=JudgeSettings())
 

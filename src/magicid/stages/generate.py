@@ -20,6 +20,7 @@ class Generate:
     seeds: int = 2
     steps: int = 50
     batch: int = 10
+    guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
@@ -33,7 +34,7 @@ class Generate:
                     seed = item_seed(run.common.seed, "generate", prompt.id, i)  # the same noise for every method
                     name = f"{method}-{prompt.id[-3:]}-{i}"
                     wanted.append(Wanted(name, method, prompt.text, seed, stage, float(stage is not None)))
-        videos = make_clips(run, "generate", wanted, self.steps, self.batch)
+        videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance)
         for stage in filter(None, METHODS.values()):
             lora.remove_adapter(run.family, stage)
         return videos

@@ -79,7 +79,9 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[str]]:
             continue
         x0, y0, x1, y1 = faces[0].box
         if y1 - y0 < SMALL_FACE:
-            run.console.print(f"{path.name}: the face is {y1 - y0:.0f} px high; from {SMALL_FACE} it is known better.")
+            run.console.print(
+                f"{path.name}: the face is {y1 - y0:.0f} px high; from {SMALL_FACE} it is known better.", markup=False
+            )
         picture = fit(image, geometry.height, geometry.width, ((x0 + x1) / 2, (y0 + y1) / 2))
         if not run.judges.detector.detect(picture[None])[0]:
             what = f"no face is left at {geometry.width}x{geometry.height} pixels"

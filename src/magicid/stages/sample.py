@@ -20,6 +20,7 @@ class Sample:
     strengths: tuple[float, ...] = (1.0,)  # of the adapter, in turn over a prompt's clips; less than 1 moves more
     steps: int = 50
     batch: int = 10
+    guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
@@ -32,7 +33,7 @@ class Sample:
                 strength = self.strengths[i % len(self.strengths)]
                 wanted.append(self._clip(run, "finetuned", prompt, i, "stage_one", strength))
             wanted += [self._clip(run, "base", prompt, i, None, 0.0) for i in range(self.base_per_prompt)]
-        videos = make_clips(run, "sample", wanted, self.steps, self.batch)
+        videos = make_clips(run, "sample", wanted, self.steps, self.batch, self.guidance)
         lora.remove_adapter(run.family, "stage_one")
         return videos
 

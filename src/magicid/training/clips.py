@@ -29,7 +29,9 @@ class Wanted:
     strength: float = 1.0
 
 
-def make_clips(run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch: int) -> list[Video]:
+def make_clips(
+    run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch: int, guidance: float | None = None
+) -> list[Video]:
     """Records of all wanted clips, in order; those that the journal holds whole are not drawn again."""
     family, geometry = run.family, run.family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
@@ -50,7 +52,7 @@ def make_clips(run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch
                 with lora.using(family, adapter, strength):
                     latents = sample(
                         family, family.encode_prompts([c.prompt for c in part]), run.negative,
-                        [c.seed for c in part], shape, steps,
+                        [c.seed for c in part], shape, steps, guidance,
                     ).float().cpu()  # fmt: skip
                 frames = to_frames(family.decode(latents))
                 for clip, latent, pictures in zip(part, latents, frames, strict=True):
