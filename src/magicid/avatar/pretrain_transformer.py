@@ -149,6 +149,10 @@ def save_pipeline(model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae:
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
     pipeline.to(torch.bfloat16).save_pretrained(temporary)
+    for path in temporary.glob("*/config.json"):  # where a part was loaded from is nobody's business
+        config = json.loads(path.read_text())
+        config.pop("_name_or_path", None)
+        path.write_text(json.dumps(config, indent=2) + "\n")
     geometry = Geometry(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, guidance=3.0)
     (temporary / "geometry.json").write_text(json.dumps(asdict(geometry)))
     shutil.rmtree(out, ignore_errors=True)
