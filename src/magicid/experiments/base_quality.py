@@ -71,7 +71,7 @@ class BaseQuality:
             "base_sha256": _digest(),
         }
         if self.sheet:
-            write_png(self.sheet, contact_sheet(made[:24]))
+            write_png(self.sheet, contact_sheet(made[:16]))
         if not quiet:
             _print(console, result)
         return result
