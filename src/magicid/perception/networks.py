@@ -5,6 +5,7 @@ D embedding. Only group and layer norms: a network is its parameters, without ru
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from math import log
 
@@ -159,7 +160,7 @@ class Words:
         return torch.tensor([(row + [0] * longest)[:longest] for row in rows], dtype=torch.int64).reshape(-1, longest)
 
 
-class VideoTextNetwork(nn.Module):
+class VideoTextNetwork(nn.Module, ABC):
     """What both video-text networks share: the joint space, the words and the learned temperature."""
 
     video: nn.Module  # (B, T, 3, 64, 64) -> (B, anything)
@@ -173,9 +174,9 @@ class VideoTextNetwork(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.1)
         self.log_scale = nn.Parameter(torch.tensor(log(10.0)))
 
+    @abstractmethod
     def read(self, embedded_BLD: Tensor, there_BL: Tensor) -> Tensor:
         """Word vectors in their context, (B, L, D)."""
-        raise NotImplementedError
 
     def embed_text(self, sentences: Sequence[str]) -> Tensor:
         """Unit vectors (N, 128)."""
