@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
+from magicid.avatar.pretrain_transformer import MUON, Curriculum
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
 
@@ -35,8 +36,20 @@ class Pretrain:
         default=LoopSettings(steps=1600, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
     transformer: LoopSettings = field(
-        default=LoopSettings(steps=2150, learning_rate=1e-3, warmup_steps=100, cosine=True, betas=(0.9, 0.99), ema_decay=0.998)
+        default=LoopSettings(
+            steps=4000,
+            learning_rate=1e-3,
+            weight_decay=1e-2,
+            warmup_steps=100,
+            cosine=True,
+            betas=(0.9, 0.99),
+            ema_decay=0.998,
+            muon=MUON,
+        )
     )
+    start: Path | None = None  # a saved pipeline whose transformer and text encoder are trained on; None: from nothing
+    curriculum: Curriculum = field(default=Curriculum())
+    compile: bool = False  # the transformer's blocks, by torch.compile: a sixth faster, needs a C++ compiler
     judges: JudgeSettings = field(default=JudgeSettings())
 
 
@@ -69,10 +82,16 @@ def transformer(settings: Pretrain) -> None:
     store = clip_store(settings.work, seed=2, count=settings.clips)
     folder = settings.out / "base" / "vae"
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
-    latents = part.encode_store(vae, store, settings.work / "latents.npy")
+    latents = part.encode_store(vae, store, settings.work / f"latents-{settings.clips}.npy")
     tokenizer = part.new_tokenizer()
     model = part.TextToLatents(latents.shape[1], len(tokenizer))
-    average = _train(settings, "transformer", model, part.TransformerLoss(model, tokenizer, store, latents))
+    if settings.start:
+        model.load(settings.start)
+    if settings.compile:
+        for block in model.transformer.blocks:
+            block.compile()
+    loss = part.TransformerLoss(model, tokenizer, store, latents, settings.curriculum)
+    average = _train(settings, "transformer", model, loss)
     model.load_state_dict(average, strict=False)
     part.save_pipeline(model, tokenizer, vae, settings.out / "base")
 

@@ -26,6 +26,8 @@ from magicid.core.seeds import generator, item_seed, noise
 
 TOKENS = 40  # the longest sentence has 31
 WIDTH = 256
+TIME_LOCATION = 0.5  # median of logit(t)
+MUON = r"block.*\.(to_[qkv]|to_out\.0|q|k|v|o|net\.0\.proj|net\.2|wi_0|wi_1|wo)\.weight$"  # matrices inside blocks
 
 
 def new_tokenizer() -> PreTrainedTokenizerFast:
@@ -63,6 +65,12 @@ class TextToLatents(nn.Module):
             out_channels=channels, text_dim=WIDTH, freq_dim=WIDTH, ffn_dim=4 * WIDTH, num_layers=8, rope_max_seq_len=64,
         )  # fmt: skip
 
+    def load(self, folder: Path) -> None:
+        """Take both networks' weights from a saved pipeline."""
+        for name in ("text_encoder", "transformer"):
+            part = getattr(self, name)
+            part.load_state_dict(type(part).from_pretrained(folder / name, torch_dtype=torch.float32).state_dict())
+
     def forward(self, x_t: Tensor, t_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Predicted velocity; text after a sentence's end is zero, as the stock pipeline makes it."""
         text = self.text_encoder(ids_BL, mask_BL).last_hidden_state * mask_BL[..., None]
@@ -95,7 +103,7 @@ class Curriculum:
     short_frames: int = 4
     short_batch: int = 64
     batch: int = 24  # of whole clips: every fourth step, and all steps from `whole_from` on
-    whole_from: int = 1650
+    whole_from: int = 1500
 
     def at(self, step: int) -> tuple[int | None, int]:
         """(frames of a window, None for all; batch) of a step."""
@@ -105,7 +113,7 @@ class Curriculum:
 
 
 class TransformerLoss:
-    """Flow matching on cached latents; times are logit-normal (arXiv:2403.03206)."""
+    """Flow matching on cached latents; times are logit-normal (arXiv:2403.03206), bent towards noise, where motion is decided."""
 
     def __init__(
         self,
@@ -129,7 +137,7 @@ class TransformerLoss:
         starts = rng.integers(self.latents.shape[2] - length + 1, size=batch)
         x0 = torch.stack([self.latents[i, :, s : s + length] for i, s in zip(indices, starts, strict=True)]).float()
         eps = noise(tuple(x0.shape), 0, "transformer", step, micro)
-        t = torch.randn(batch, generator=generator(0, "transformer-time", step, micro)).sigmoid()
+        t = (torch.randn(batch, generator=generator(0, "transformer-time", step, micro)) + TIME_LOCATION).sigmoid()
         x_t, target = self.law.add_noise(x0, eps, t), self.law.target(x0, eps, t)
         with autocast(x0.device):
             velocity = self.model(x_t, t, tokens.input_ids, tokens.attention_mask)

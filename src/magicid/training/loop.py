@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from magicid.core.errors import DataError, Interrupted
 from magicid.training import checkpoint
 from magicid.training.log import Log
+from magicid.training.optimizer import Optimizer
 
 Loss = Callable[[int, int], tuple[Tensor, dict[str, float]]]
 
@@ -37,6 +38,7 @@ class LoopSettings:
     save_every_steps: int = 200
     max_bad_steps: int = 3  # stop after this many steps in a row without a finite loss and gradient
     betas: tuple[float, float] = (0.9, 0.999)
+    muon: str = ""  # pattern of the names of matrices that Muon updates instead of AdamW
 
     def rate(self, step: int) -> float:
         """Learning rate of `step`."""
@@ -60,23 +62,21 @@ def train(
     A step whose loss or gradient is not finite changes nothing; `max_bad_steps` of them in a row raise `DataError`.
     SIGTERM and SIGINT save a checkpoint and raise `Interrupted`.
     """
-    names, values = list(parameters), list(parameters.values())
-    optimizer = torch.optim.AdamW(values, lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=settings.betas)
+    values = list(parameters.values())
+    optimizer = Optimizer(parameters, settings.learning_rate, settings.weight_decay, settings.betas, settings.muon)
     average = {n: p.detach().clone() for n, p in parameters.items()} if settings.ema_decay else {}
     start = _restore(folder, parameters, optimizer, average)
     log.truncate(start)
     stop = _StopOnSignal()
 
     def save(step: int) -> None:
-        groups = {"model": {n: p.detach() for n, p in parameters.items()}, "optimizer": _moments(optimizer, names)}
+        groups = {"model": {n: p.detach() for n, p in parameters.items()}, "optimizer": optimizer.state()}
         checkpoint.save(folder, checkpoint.Checkpoint(step, groups | ({"ema": average} if average else {})))
 
     bad, saved = 0, start
     with stop:
         for step in range(start, settings.steps):
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(step)
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             numbers: dict[str, float] = {}
             for micro in range(settings.micro_batches):
                 value, logged = loss(step, micro)
@@ -85,7 +85,7 @@ def train(
                     numbers[key] = numbers.get(key, 0.0) + number / settings.micro_batches
             norm = float(nn.utils.clip_grad_norm_(values, settings.grad_norm))
             if math.isfinite(norm) and math.isfinite(numbers["loss"]):
-                optimizer.step()
+                optimizer.step(settings.rate(step))
                 for n, tensor in average.items():
                     tensor.lerp_(parameters[n].detach(), 1 - min(settings.ema_decay, (step + 1) / (step + 10)))
                 bad = 0
@@ -109,15 +109,10 @@ def train(
     return average
 
 
-def _moments(optimizer: torch.optim.Optimizer, names: list[str]) -> dict[str, Tensor]:
-    state = optimizer.state_dict()["state"]
-    return {f"{names[i]}:{key}": torch.as_tensor(v) for i, entry in state.items() for key, v in entry.items()}
-
-
 def _restore(
     folder: Path,
     parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     average: dict[str, Tensor],
 ) -> int:
     """Load the newest whole checkpoint into all three, and return the step that comes next."""
@@ -132,13 +127,7 @@ def _restore(
             parameter.copy_(model[name])
         for name, tensor in found.groups.get("ema", {}).items():
             average[name].copy_(tensor)
-    moments = found.groups["optimizer"]
-    entries: dict[int, dict[str, Tensor]] = {}
-    for index, name in enumerate(parameters):
-        keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}:{key}" in moments]
-        if keys:
-            entries[index] = {key: moments[f"{name}:{key}"] for key in keys}
-    optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state(found.groups["optimizer"])
     return found.step
 
 
