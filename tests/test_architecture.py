@@ -47,7 +47,8 @@ def test_stages_read_only_earlier_stages() -> None:
 
 
 def test_every_file_of_a_table_folder_is_in_its_table() -> None:
-    for folder, table in {"stages": tables.STAGES, "families": tables.FAMILIES, "experiments": tables.EXPERIMENTS}.items():
+    folders = {"stages": tables.STAGES, "families": tables.FAMILIES, "baselines": tables.BASELINES}
+    for folder, table in (folders | {"experiments": tables.EXPERIMENTS}).items():
         named = {entry.split(":")[0].rsplit(".", 1)[1] for entry in table.values()}
         assert {path.stem for path in (SRC / folder).glob("[a-z]*.py")} == named
         assert all(entry.startswith(f"magicid.{folder}.{key}:") for key, entry in table.items())

@@ -149,10 +149,9 @@ def test_the_trigger_is_put_in_front_unless_it_is_there_in_any_case(
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    from magicid.stages import optimize
-    from magicid.training import clips
+    from magicid.training import clips, preference
 
-    module, name, calls = (clips, "_keep", 5) if where == "sample" else (optimize, "preference", 2)
+    module, name, calls = (clips, "_keep", 5) if where == "sample" else (preference, "measures", 2)
     original, count = getattr(module, name), [0]
 
     def dies(*arguments: object, **named: object) -> object:

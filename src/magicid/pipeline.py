@@ -10,6 +10,7 @@ from rich.table import Table
 
 from magicid._version import __version__
 from magicid.core import tables
+from magicid.core.cost import measured
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import sha256
 from magicid.core.interfaces import Stage
@@ -64,8 +65,11 @@ PRESETS = {
 
 def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
     """All settings as "stage.field" -> plain value, as `settings.yaml` holds them; paths are absolute."""
-    plain: dict[str, Any] = {"version": __version__}
-    nested = {"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline)
+    return {"version": __version__} | _plain({"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline))
+
+
+def _plain(nested: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
     for prefix, values in nested.items():
         for key, value in values.items():
             kept = str(value.resolve()) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
@@ -94,9 +98,27 @@ def run_pipeline(
     if not left:
         _say(console, f"{out}: nothing left to do.")
     for name in left:
-        stage: Stage = getattr(pipeline, name)
-        folder.publish(name, stage.run(run))
+        _finish(run, name, getattr(pipeline, name))
     return folder
+
+
+def run_baseline(run: Run, name: str, baseline: Stage) -> Adapter:
+    """Bring a baseline to its end, in a folder of its own beside the stages of a run that has its pairs; its adapter."""
+    tables.check(tables.BASELINES, "baseline", name)
+    if not run.dir.finished("pair"):
+        raise UsageError(f"{run.dir.root}: the stage 'pair' is not finished; a baseline is made from it. Run it first.")
+    run.dir.refuse_stale()
+    run.dir.freeze(run.dir.settings() | _plain({name: dataclasses.asdict(baseline)}))  # type: ignore[call-overload]
+    if not run.dir.finished(name):
+        _finish(run, name, baseline)
+    return run.dir.read(name, Adapter)[0]
+
+
+def _finish(run: Run, name: str, part: Stage) -> None:
+    """Do a stage's or baseline's work, and publish it."""
+    with measured(run.dir.root / name):
+        records = part.run(run)
+    run.dir.publish(name, records)
 
 
 def print_result(folder: RunDir, console: Console | None = None) -> None:

@@ -15,6 +15,7 @@ ALL = [
     records.Pair("i", "identity", "v", "w", "nods", 1.5, -0.25),
     records.Metric("base", "identity", 0.5, 0.4, 0.6, 20),
     records.Adapter("finetune/adapter.safetensors", "00"),
+    records.ClipFigures("base", "003-0", {"face": 1 / 3}, (0.1, -2.5e-8)),
     records.Value("v", {"identity": 1e-300}),
 ]
 

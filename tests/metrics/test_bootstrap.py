@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from magicid.metrics.bootstrap import interval
+from magicid.metrics.bootstrap import interval, statistic_interval
 
 
 def test_the_mean_lies_in_its_interval() -> None:
@@ -51,3 +51,23 @@ def test_one_cluster_has_no_width_and_the_same_call_gives_the_same_answer() -> N
 def test_every_value_needs_its_cluster() -> None:
     with pytest.raises(ValueError):
         interval([1.0, 2.0], ["a"])
+
+
+def test_a_statistic_that_is_a_mean_has_the_means_interval() -> None:
+    values = list(np.random.default_rng(4).normal(0, 1, 60))
+    ours = statistic_interval(lambda drawn: float(np.mean(drawn)), values, draws=2000)
+    assert ours == pytest.approx(interval(values, list(range(60))), abs=0.02)
+
+
+def test_a_statistic_that_copies_shift_stays_in_its_interval() -> None:
+    points = [np.random.default_rng(i).normal(size=(4, 6)) for i in range(10)]
+
+    def spread(drawn: list[np.ndarray]) -> float:  # of few points, and so smaller the fewer they are
+        return float(np.linalg.slogdet(np.cov(np.concatenate(drawn), rowvar=False))[1])
+
+    value, low, high = statistic_interval(spread, points)
+    assert low < value < high
+
+
+def test_a_statistic_of_one_cluster_has_no_width() -> None:
+    assert statistic_interval(lambda drawn: sum(drawn), [2.0]) == (2.0, 2.0, 2.0)

@@ -1,5 +1,6 @@
 """Likeness must last: no single frame wins it, no hidden face keeps it."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -66,6 +67,36 @@ def test_no_face_at_all_has_failed_with_0_and_nothing_scores_less(cosine: float)
 def test_a_likeness_that_fades_has_a_falling_slope_and_its_low_end_counts() -> None:
     fading = reward(list(np.linspace(0.9, 0.1, FRAMES)))
     assert fading.details["slope"] < 0 and fading.value < 0.25 < fading.details["mean"]
+
+
+def clear_then(face: Face, clear: int) -> Measured:
+    """The reward of a clip of the person himself: `clear` frames of a frontal face, then frames of `face`."""
+    frontal = Face((0, 0, 16, 16), 0.9, (TEMPLATE * 16).astype(np.float32))
+    frames = np.full((FRAMES, 16, 16, 3), 255, np.uint8)
+    seen: list[Face | None] = [frontal if i < clear else face for i in range(FRAMES)]
+    return IdentityReward(Dial(), np.array([[1, 0]], np.float32))(Observation(frames, "p", 8.0, seen))
+
+
+PROFILE = Face((0, 0, 16, 16), 0.9, (TEMPLATE * 16 * (0.3, 1) + (5, 0)).astype(np.float32))  # 73 degrees
+TINY = Face((0, 0, 3, 3), 0.9, (TEMPLATE * 3).astype(np.float32))  # 3 pixels; 8 x 48 / 112 are needed
+
+
+@pytest.mark.parametrize("face", [PROFILE, TINY])
+def test_faces_that_cannot_be_judged_are_counted_and_earn_nothing(face: Face) -> None:
+    measured = clear_then(face, 15)
+    assert measured.details["coverage"] == 0.75 and measured.details["unjudged"] == 0.25
+    assert measured.value == pytest.approx(0.75, abs=0.01) and measured.details["p10"] == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("face", [PROFILE, TINY])
+def test_a_clip_of_nothing_else_is_unmeasurable(face: Face) -> None:
+    measured = clear_then(face, 0)
+    assert measured.state == "unmeasurable" and math.isnan(measured.value) and measured.details["unjudged"] == 1
+
+
+def test_a_face_turned_halfway_is_judged() -> None:
+    half = Face((0, 0, 16, 16), 0.9, (TEMPLATE * 16 * (0.5, 1)).astype(np.float32))  # 60 degrees
+    assert clear_then(half, 0).details["coverage"] == 1
 
 
 def test_the_nearest_reference_counts() -> None:

@@ -67,7 +67,7 @@ def test_a_clip_that_is_not_whole_is_drawn_again_in_the_same_company(run: Run, d
 
 
 @pytest.mark.parametrize("calls", range(1, 6))
-def test_a_kill_costs_one_batch_and_changes_no_clip(
+def test_a_kill_costs_the_batches_at_work_and_changes_no_clip(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, drawn: list[list[int]], calls: int
 ) -> None:
     whole = make(fake_run(tmp_path / "whole", tmp_path))
@@ -75,17 +75,28 @@ def test_a_kill_costs_one_batch_and_changes_no_clip(
 
     def dies(*arguments: object) -> Video:
         count[0] += 1
-        if count[0] == calls:
+        if count[0] >= calls:
             raise RuntimeError("killed")
         return original(*arguments)  # type: ignore[arg-type]
 
+    journal = run.dir.root / "sample" / "journal.jsonl"
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
         patch.setattr(clips, "_keep", dies)
         make(run)
+    kept = len(journal.read_text().splitlines()) if journal.exists() else 0
     drawn.clear()
     assert make(run) == whole
-    assert len(drawn) == 3 - (calls - 1) // 2
-    assert len((run.dir.root / "sample" / "journal.jsonl").read_text().splitlines()) == len(WANTED)
+    batches = [[clip.seed for clip in WANTED[i : i + 2]] for i in range(kept, len(WANTED), 2)]
+    assert kept % 2 == 0 and sorted(drawn) == sorted(batches)
+    assert len(journal.read_text().splitlines()) == len(WANTED)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_clips_do_not_depend_on_how_many_are_drawn_side_by_side(run: Run, tmp_path: Path, threads: int) -> None:
+    whole, before = make(fake_run(tmp_path / "whole", tmp_path)), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    assert make(run) == whole
+    torch.set_num_threads(before)
 
 
 def test_latents_that_are_not_finite_are_not_kept(run: Run) -> None:

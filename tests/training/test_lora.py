@@ -9,7 +9,7 @@ from torch import Tensor
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
 from magicid.training import lora
-from magicid.training.objectives import preference, video_error
+from magicid.training.objectives import Errors, Objective, pair_loss, video_error
 from tests.families.tiny import adapter, tiny_family
 
 SIZE = lora.LoraSettings(rank=2, alpha=4.0)
@@ -76,7 +76,8 @@ def test_a_policy_equal_to_its_reference_has_a_logit_of_0_to_the_last_bit(family
             reference = video_error(predict(family), torch.zeros(2, 4, 3, 8, 8))
         with lora.using(family, "policy"):
             policy = video_error(predict(family), torch.zeros(2, 4, 3, 8, 8))
-        loss = preference(policy[:1], policy[1:], reference[:1], reference[1:], torch.ones(1), 5000.0).loss
+        errors = Errors(policy[:1], policy[1:], reference[:1], reference[1:])
+        loss = pair_loss(errors, torch.ones(1), Objective(5000.0))
         assert torch.equal(loss.detach(), torch.log(torch.full((1,), 2.0)))
 
 

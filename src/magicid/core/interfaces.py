@@ -46,8 +46,12 @@ class Family(Protocol):
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""
 
+    @property
+    def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
+        """(tokenizer, encoder) of each, as `encode_prompts` calls them."""
+
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
-        """Text to the transformer's condition."""
+        """Text to the transformer's condition; frozen, but gradients pass through to keywords (training/keywords.py)."""
 
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1 to latents."""

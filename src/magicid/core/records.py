@@ -102,6 +102,16 @@ class Adapter(Record):
 
 
 @dataclass(frozen=True)
+class ClipFigures(Record):
+    """What a comparison of methods says of one clip."""
+
+    method: str
+    place: str  # "003-0": prompt and seed; every method has one clip at each
+    values: dict[str, float]
+    features: tuple[float, ...]  # for Frechet distances
+
+
+@dataclass(frozen=True)
 class Value(Record):
     """What the report's judges say of one video."""
 

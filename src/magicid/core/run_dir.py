@@ -3,7 +3,8 @@
 `settings.yaml` is written by the first command. A later command with other common settings, or other ones of a stage
 that has begun (its folder exists), is refused and the difference shown; those of stages to come may still change.
 While a stage works it keeps a journal of whole items; the manifest is written last, from the journal, and names the
-sha256 of the earlier stages' manifests, so that a stage made from something else is noticed.
+sha256 of the earlier stages' manifests, so that a stage made from something else is noticed. Baselines have folders,
+settings and manifests like stages; each stands in the place of `optimize`, and nothing is made from it.
 """
 
 import fcntl
@@ -54,14 +55,16 @@ class RunDir:
         """Write the settings at first; afterwards refuse others, but for those of stages that have not begun.
 
         Compared are the common settings (no dot in the name; not `version`, which stays the first command's) and those
-        of stages whose folder exists. What else differs replaces what the file holds.
+        of stages whose folder exists. What else differs replaces what the file holds; settings of baselines that are
+        not asked for stay.
         """
         path = self.root / "settings.yaml"
         if not path.exists():
             publish_text(path, yaml.safe_dump(settings, sort_keys=False))
             return
         frozen = self.settings()
-        settings = settings | {key: frozen[key] for key in ("version",) if key in frozen}
+        kept = {key: value for key, value in frozen.items() if key.split(".")[0] in tables.BASELINES and key not in settings}
+        settings = settings | {key: frozen[key] for key in ("version",) if key in frozen} | kept
         differing = [
             key
             for key in sorted(frozen.keys() | settings.keys())
@@ -74,12 +77,11 @@ class RunDir:
 
     def _refusal(self, frozen: dict[str, Any], settings: dict[str, Any], differing: list[str]) -> str:
         said = "; ".join(f"{key}: {frozen.get(key, 'absent')} there, {settings.get(key, 'absent')} asked" for key in differing)
-        names = list(tables.STAGES)
-        stages = [key.split(".")[0] for key in differing]
+        parts = {key.split(".")[0] for key in differing}
         remedy = "choose another --out"
-        if all(stage in names for stage in stages):
-            first = min(map(names.index, stages))
-            remedy += f", or delete {_folders(filter(self.begun, names[first:]))} to do them again"
+        if all(part in _parts() for part in parts):
+            again = [name for name in _parts() if any(name in _made_from(part) for part in parts)]
+            remedy += f", or delete {_folders(filter(self.begun, again))} to do them again"
         return f"{self.root} was made with other settings ({said}); {remedy}."
 
     def settings(self) -> dict[str, Any]:
@@ -119,23 +121,22 @@ class RunDir:
 
     def _inputs(self, name: str) -> dict[str, str]:
         """sha256 of the manifests of the stages before `name`."""
-        names = list(tables.STAGES)
-        return {earlier: sha256(self.manifest(earlier)) for earlier in names[: names.index(name)] if self.finished(earlier)}
+        return {earlier: sha256(self.manifest(earlier)) for earlier in _before(name) if self.finished(earlier)}
 
     def refuse_stale(self) -> None:
         """`DataError` when a stage was made from other manifests than those there now, or stands after an unfinished one."""
-        names, current = list(tables.STAGES), dict[str, str]()
-        for position, name in enumerate(names):
-            missing = [earlier for earlier in names[:position] if earlier not in current]
+        current: dict[str, str] = {}
+        for name in _parts():
+            missing = [earlier for earlier in _before(name) if earlier not in current]
             if self.finished(name):
                 with self.manifest(name).open() as file:
                     recorded = json.loads(file.readline())["inputs"]
-                other = missing or [earlier for earlier in current if recorded.get(earlier) != current[earlier]]
+                other = missing or [earlier for earlier in _before(name) if recorded.get(earlier) != current[earlier]]
                 current[name] = sha256(self.manifest(name))
             else:
                 other = missing if self.begun(name) else []
             if other:
-                stale = _folders(filter(self.begun, names[position:]))
+                stale = _folders(filter(self.begun, _made_from(name)))
                 raise DataError(f"{self.root}: {name} was made from another {other[0]}; delete {stale} and run again.")
 
     def read(self, name: str, kind: type[R]) -> list[R]:
@@ -149,6 +150,22 @@ class RunDir:
                 f"{path}: {len(lines)} records, its header says {json.loads(header)['count']}; delete {name}/ and rerun."
             )
         return [kind.from_json(json.loads(line)) for line in lines]
+
+
+def _parts() -> list[str]:
+    """Everything that has a manifest: the stages in order, then the baselines."""
+    return [*tables.STAGES, *tables.BASELINES]
+
+
+def _before(name: str) -> list[str]:
+    """The stages that come before a stage, or before a baseline."""
+    names = list(tables.STAGES)
+    return names[: names.index(name if name in names else "optimize")]
+
+
+def _made_from(name: str) -> list[str]:
+    """The part and all that are made from it."""
+    return [part for part in _parts() if part == name or name in _before(part)]
 
 
 def _folders(names: Iterable[str]) -> str:

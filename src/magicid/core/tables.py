@@ -18,6 +18,13 @@ STAGES = {  # the order is the pipeline
     "generate": "magicid.stages.generate:Generate",
     "evaluate": "magicid.stages.evaluate:Evaluate",
 }
+BASELINES = {  # each in a folder of its own beside the stages, made from those before `optimize`
+    "dreambooth_lora": "magicid.baselines.dreambooth_lora:DreamboothLora",
+    "dreambooth_lora_early": "magicid.baselines.dreambooth_lora_early:DreamboothLoraEarly",
+    "dreambooth_lora_prior": "magicid.baselines.dreambooth_lora_prior:DreamboothLoraPrior",
+    "magic_me": "magicid.baselines.magic_me:MagicMe",
+    "winners_sft": "magicid.baselines.winners_sft:WinnersSft",
+}
 FAMILIES = {
     "wan": "magicid.families.wan:Wan",
     "hunyuan_video": "magicid.families.hunyuan_video:HunyuanVideo",
@@ -38,6 +45,7 @@ EXPORTS = {
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",
     "judge_quality": "magicid.experiments.judge_quality:JudgeQuality",
+    "main_table": "magicid.experiments.main_table:MainTable",
     "three_rows": "magicid.experiments.three_rows:ThreeRows",
 }
 

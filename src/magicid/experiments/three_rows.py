@@ -8,19 +8,15 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from magicid.avatar.dataset import FPS, FRAMES, SIZE
-from magicid.avatar.identity import Identity
-from magicid.avatar.photos import new_photos
-from magicid.avatar.prompts import parse
-from magicid.avatar.renderer import render_clip
+from magicid.comparison.clips import places
+from magicid.comparison.controls import rendered
+from magicid.comparison.people import EXAMPLES, common_of, person_run
 from magicid.core.files import publish_text
-from magicid.core.records import Prompt, Video
-from magicid.core.run import Common, Run
-from magicid.media.video import to_frames, to_tensor
+from magicid.core.run import Run
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
 from magicid.perception.face import observe
-from magicid.pipeline import PRESETS, run_pipeline
+from magicid.pipeline import PRESETS
 from magicid.stages.evaluate import gallery
 
 COMPARED = (("finetuned", "base"), ("magicid", "finetuned"), ("magicid", "base"))
@@ -31,7 +27,7 @@ SHOWN = ("identity", "identity_mean", "motion", "top_flow", "prompt")
 class ThreeRows:
     """Which drawn people, and with which preset; each person's run is kept under `work` and resumed."""
 
-    people: tuple[int, ...] = (9, 7, 11)  # seeds: those of examples/
+    people: tuple[int, ...] = EXAMPLES  # seeds of drawn people
     preset: Literal["quick", "paper"] = "quick"
     seed: int = 0
     work: Path = Path("runs/three_rows")
@@ -61,13 +57,10 @@ class ThreeRows:
 
     def _person(self, person: int, console: Console) -> list[tuple[str, str, dict[str, float]]]:
         """(method, clip, figures) of every evaluation clip of one person, the ceiling's included."""
-        photos, out = self.work / f"photos-{person}", self.work / f"{self.preset}-{person}-{self.seed}"
-        new_photos(person, photos, held_out=4)
-        common = Common(photos, seed=self.seed)
-        folder = run_pipeline(common, PRESETS[self.preset], out, console)
-        measured: dict[str, dict[str, float]] = json.loads((folder.root / "evaluate" / "values.json").read_text())
-        measured |= self._ceiling(Run(folder, common, console), person)
-        folder.close()
+        out = self.work / f"{self.preset}-{self.seed}" / f"person-{person}"
+        with person_run(common_of(self.work, person, self.seed), PRESETS[self.preset], out, console) as run:
+            measured: dict[str, dict[str, float]] = json.loads((out / "evaluate" / "values.json").read_text())
+            measured |= self._ceiling(run, person)
         return [(*clip.split("-", 1), numbers) for clip, numbers in measured.items()]  # type: ignore[misc]
 
     def _ceiling(self, run: Run, person: int) -> dict[str, dict[str, float]]:
@@ -76,14 +69,11 @@ class ThreeRows:
         if cache.exists():
             cached: dict[str, dict[str, float]] = json.loads(cache.read_text())
             return cached
-        references, identity, measured = gallery(run), Identity.random(person), {}
-        prompts = {prompt.text: prompt.id for prompt in run.dir.read("prompts", Prompt)}
-        for video in (v for v in run.dir.read("generate", Video) if v.origin == "base"):
-            clip = render_clip(identity, parse(video.prompt), video.seed % 2**31, FRAMES, SIZE, FPS).frames
-            frames = to_frames(run.family.decode(run.family.encode(to_tensor(clip[None]))))[0]
-            seen = observe(frames, video.prompt, FPS, run.judges.detector)
-            name = f"ceiling-{prompts[video.prompt][-3:]}-{video.id.rsplit('-', 1)[1]}"
-            measured[name] = video_metrics(seen, run.judges, references)
+        references, measured = gallery(run), {}
+        for place, video in places(run).items():
+            frames = rendered(run, person, video.prompt, video.seed)
+            seen = observe(frames, video.prompt, run.family.geometry.fps, run.judges.detector)
+            measured[f"ceiling-{place}"] = video_metrics(seen, run.judges, references)
         publish_text(cache, json.dumps(measured))
         return measured
 

@@ -76,7 +76,12 @@ class HunyuanVideo:
         """Move every part to a device."""
         self.pipeline.to(device)
 
-    @torch.no_grad()
+    @property
+    def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
+        """Llama, then CLIP."""
+        pipeline = self.pipeline
+        return ((pipeline.tokenizer, pipeline.text_encoder), (pipeline.tokenizer_2, pipeline.text_encoder_2))
+
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """Llama's states (B, L, D) two layers under the top, their mask (B, L), and CLIP's pooled state (B, D)."""
         embeds, pooled, mask = self.pipeline.encode_prompt(

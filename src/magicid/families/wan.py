@@ -5,7 +5,9 @@ The embedded world's base model is a small checkpoint of this family; nothing he
 
 import json
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import WanPipeline
@@ -57,7 +59,11 @@ class Wan:
         """Move every part to a device."""
         self.pipeline.to(device)
 
-    @torch.no_grad()
+    @property
+    def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
+        """UMT5 alone."""
+        return ((self.pipeline.tokenizer, self.pipeline.text_encoder),)
+
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """{"encoder_hidden_states": (B, L, D)}, zeros after each prompt's last token, as the stock pipeline does."""
         embeds, _ = self.pipeline.encode_prompt(
@@ -78,7 +84,7 @@ class Wan:
     @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32."""
-        vae = self.pipeline.vae
+        vae = copy(self.pipeline.vae)  # which keeps its cache of frames in itself: so that several threads can decode
         latents = latents_BCFHW.float() * self._std.to(latents_BCFHW.device) + self._mean.to(latents_BCFHW.device)
         video: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample.float()
         return video

@@ -10,6 +10,8 @@ from magicid.core.interfaces import Face, FaceDetector, FaceEncoder, Observation
 
 # Left eye, right eye, nose tip, left and right mouth corner of an aligned crop, in crop sizes: ArcFace's at 112 pixels
 TEMPLATE = np.array([(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)]) / 112
+_FRONTAL = 35.24 / 40.69  # of the template: the eyes' distance from each other by that from the mouth
+LEAST_FACE, MOST_YAW = 48 / 112, 70.0  # height in crop sizes, degrees: beyond them nobody can be told
 
 
 def similarity_warp(source: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -31,6 +33,17 @@ def align(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) 
         frame = np.asarray(cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
         warp = similarity_warp(landmarks * factor, TEMPLATE * size)
     return np.asarray(cv2.warpAffine(frame, warp, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
+
+
+def judgeable(face: Face, crop_size: int) -> bool:
+    """Whether an encoder of such crops can tell who it is: 48 of ArcFace's 112 pixels, turned by less than 70 degrees.
+
+    Turning brings the eyes together, compared with their distance from the mouth.
+    """
+    left, right, _, *mouth = face.landmarks.astype(np.float64)
+    middle = (left + right) / 2
+    closeness = np.linalg.norm(right - left) / max(float(np.linalg.norm(np.mean(mouth, 0) - middle)), 1e-6)
+    return face.box[3] - face.box[1] >= LEAST_FACE * crop_size and bool(closeness > _FRONTAL * np.cos(np.radians(MOST_YAW)))
 
 
 def overlap(a: Sequence[float], b: Sequence[float]) -> float:

@@ -1,58 +1,63 @@
-"""Stage two of hybrid selection: pairs along the identity-motion front, as the paper has it and with strict dominance."""
+"""Stage two of hybrid selection: pairs along the identity-motion front, as the paper has it and with strict dominance.
 
-from collections.abc import Sequence
+`axes` are the rewards that take part: identity and motion, or fewer or more of them in the ablation of rewards.
+"""
 
-from magicid.selection.scored import Candidate, Scored, spread
+import math
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 
-def dominates(a: Scored, b: Scored) -> bool:
-    """a is at least as good in identity and motion, and better in one."""
-    return a.identity >= b.identity and a.motion >= b.motion and (a.identity > b.identity or a.motion > b.motion)
+from magicid.core import pareto
+from magicid.selection.scored import Candidate, RewardName, Scored, follows, spread
 
-
-def fronts(videos: Sequence[Scored]) -> list[list[Scored]]:
-    """Non-dominated sorting: the first front is dominated by nobody, the next only by the first, and so on."""
-    left = list(videos)
-    found: list[list[Scored]] = []
-    while left:
-        front = [v for v in left if not any(dominates(other, v) for other in left)]
-        found.append(front)
-        taken = {v.id for v in front}
-        left = [v for v in left if v.id not in taken]
-    return found
+AXES: tuple[RewardName, ...] = ("identity", "motion")
 
 
-def paper_pairs(videos: Sequence[Scored], count: int, most_uses: int) -> list[Candidate]:
-    """Winners from the upper half of the fronts, losers from the lower half, largest identity gap first (MagicID 3.3)."""
-    layers = fronts(videos)
+def fronts(videos: Sequence[Scored], axes: Sequence[RewardName] = AXES) -> list[list[Scored]]:
+    """Non-dominated sorting of videos, the best front first."""
+    points = np.array([[video.reward(name) for name in axes] for video in videos]).reshape(len(videos), len(axes))
+    return [[videos[i] for i in front] for front in pareto.fronts(points)]
+
+
+def paper_pairs(
+    videos: Sequence[Scored],
+    count: int,
+    axes: Sequence[RewardName] = AXES,
+    least_prompt: float = -math.inf,
+    taken: Sequence[Candidate] = (),
+) -> list[Candidate]:
+    """As the paper has it: winners from the upper half of the fronts, losers from the lower, largest identity gap first."""
+    layers = fronts(videos, axes)
     middle = (len(layers) + 1) // 2
-    upper = [v for layer in layers[:middle] for v in layer]
+    upper = [v for layer in layers[:middle] for v in layer if follows(v, least_prompt)]
     lower = [v for layer in layers[middle:] for v in layer]
     candidates = [Candidate(w, s) for w in upper for s in lower if w.identity > s.identity]
-    candidates.sort(key=lambda c: (-c.identity_gap, c.winner.id, c.loser.id))
-    return spread(candidates, count, most_uses)
+    return spread(sorted(candidates, key=lambda c: (-c.gap("identity"), *c.ids)), count, taken=taken)
 
 
 def dominance_pairs(
     videos: Sequence[Scored],
     count: int,
-    least_identity_gap: float,
-    least_motion_gap: float,
-    least_prompt_score: float,
-    most_uses: int,
+    least_gaps: Mapping[RewardName, float],
+    least_prompt: float = -math.inf,
+    most_uses: int | None = None,
+    taken: Sequence[Candidate] = (),
 ) -> list[Candidate]:
-    """Winners that dominate their losers by both minimum gaps; pairs of one prompt first, then the largest product of gaps.
+    """Ours: winners that beat their losers by every one of `least_gaps`; pairs of one prompt first, then the widest.
 
-    `least_prompt_score` is a floor on the winner. A stranger who moves, or a likeness that stands still, wins nothing here.
+    The widest has the largest product of gaps in identity and motion. A stranger who moves, or a likeness that stands
+    still, wins nothing here. A gap below 0 is what the winner may be worse by; it takes no part in dominance.
     """
+    axes = [name for name, least in least_gaps.items() if least >= 0]
     candidates = [
         Candidate(winner, loser)
         for winner in videos
+        if follows(winner, least_prompt)
         for loser in videos
-        if dominates(winner, loser)
-        and winner.identity - loser.identity >= least_identity_gap
-        and winner.motion - loser.motion >= least_motion_gap
-        and winner.prompt_score >= least_prompt_score
+        if any(winner.reward(name) > loser.reward(name) for name in axes)
+        and all(winner.reward(name) - loser.reward(name) >= least for name, least in least_gaps.items())
     ]
-    candidates.sort(key=lambda c: (c.winner.prompt != c.loser.prompt, -c.identity_gap * c.motion_gap, c.winner.id, c.loser.id))
-    return spread(candidates, count, most_uses)
+    wide = [name for name in AXES if name in least_gaps]
+    candidates.sort(key=lambda c: (not c.same_prompt, -math.prod(c.gap(name) for name in wide), *c.ids))
+    return spread(candidates, count, most_uses, taken=taken)

@@ -1,10 +1,11 @@
-"""What selection knows of a video."""
+"""What selection knows of a video, and how candidates become pairs."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal
 
-T = TypeVar("T")
+RewardName = Literal["identity", "motion", "prompt"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,10 @@ class Scored:
     motion: float
     prompt_score: float
 
+    def reward(self, name: RewardName) -> float:
+        """One of the three."""
+        return {"identity": self.identity, "motion": self.motion, "prompt": self.prompt_score}[name]
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -26,30 +31,50 @@ class Candidate:
     winner: Scored
     loser: Scored
 
-    @property
-    def identity_gap(self) -> float:
+    def gap(self, name: RewardName) -> float:
         """Winner minus loser."""
-        return self.winner.identity - self.loser.identity
+        return self.winner.reward(name) - self.loser.reward(name)
 
     @property
-    def motion_gap(self) -> float:
-        """Winner minus loser."""
-        return self.winner.motion - self.loser.motion
+    def same_prompt(self) -> bool:
+        """Whether both sides show the same sentence."""
+        return self.winner.prompt == self.loser.prompt
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """Winner, loser."""
+        return self.winner.id, self.loser.id
 
 
-def spread(candidates: Iterable[Candidate], count: int, most_uses: int, most_static: int | None = None) -> list[Candidate]:
-    """The first `count` in the order given, no video in more than `most_uses`, at most `most_static` static winners."""
-    uses: dict[str, int] = {}
+def follows(winner: Scored, least_prompt: float) -> bool:
+    """Whether a winner is above the semantic floor; a static video has no scene that a sentence could ask for."""
+    return winner.origin == "static" or winner.prompt_score >= least_prompt
+
+
+def spread(
+    candidates: Iterable[Candidate],
+    count: int,
+    most_uses: int | None = None,
+    most_static: int | None = None,
+    taken: Sequence[Candidate] = (),
+) -> list[Candidate]:
+    """The first `count` in the order given, none of them `taken` already.
+
+    No video is in more than `most_uses` pairs, those `taken` counted, and at most `most_static` winners are static; None
+    is no limit.
+    """
+    uses = Counter(name for pair in taken for name in pair.ids)
+    known = {pair.ids for pair in taken}
     static = 0
     chosen: list[Candidate] = []
     for candidate in candidates:
-        ids = (candidate.winner.id, candidate.loser.id)
+        if len(chosen) == count:
+            break
         still = candidate.winner.origin == "static"
-        if still and most_static is not None and static >= most_static:
+        worn = most_uses is not None and any(uses[name] >= most_uses for name in candidate.ids)
+        if worn or candidate.ids in known or (still and most_static is not None and static >= most_static):
             continue
-        if len(chosen) < count and all(uses.get(i, 0) < most_uses for i in ids):
-            chosen.append(candidate)
-            static += still
-            for i in ids:
-                uses[i] = uses.get(i, 0) + 1
+        chosen.append(candidate)
+        static += still
+        uses.update(candidate.ids)
     return chosen

@@ -1,22 +1,13 @@
 """Stage one of MagicID: a LoRA learns the person by reconstructing each photo as a video that stands still."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor
-
-from magicid.core.device import autocast
 from magicid.core.records import Adapter
 from magicid.core.run import Run
-from magicid.core.seeds import generator, item_seed, noise
 from magicid.training import lora
-from magicid.training.adapters import save_adapter
-from magicid.training.log import Log
-from magicid.training.loop import LoopSettings, train
-from magicid.training.objectives import video_error
-from magicid.training.sampling import repeat
+from magicid.training.loop import LoopSettings
+from magicid.training.reconstruction import learn, reconstruction, stills
 
 NAME = "stage_one"
 
@@ -33,38 +24,27 @@ class Finetune:
     alpha: float = 16.0
     targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's choice
 
+    @classmethod
+    def of(cls, run: Run) -> "Finetune":
+        """What a run's stage one was made with."""
+        frozen = run.dir.settings()
+        values = {field.name: frozen[f"finetune.{field.name}"] for field in fields(cls)}
+        return cls(**values | {"targets": tuple(values["targets"])})
+
     @property
     def lora(self) -> lora.LoraSettings:
         """The adapter's size, shared with stage two."""
         return lora.LoraSettings(self.rank, self.alpha, self.targets)
 
+    def loop(self, steps: int) -> LoopSettings:
+        """The training's course for so many steps."""
+        return LoopSettings(steps, self.learning_rate, self.weight_decay)
+
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
-        photos = run.photos()
-        latents = torch.stack([load_file(run.file(photo.latents))["latents"] for photo in photos])
-        family, seed = run.family, run.common.seed
-        device = next(family.transformer.parameters()).device
-        condition = repeat(family.encode_prompts([run.common.trigger]), self.batch)
-        lora.add_adapter(family, NAME, self.lora, seed)
-
-        def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
-            key = ("finetune", step, micro)
-            chosen = torch.randint(len(latents), (self.batch,), generator=generator(item_seed(seed, *key), "photos"))
-            x0 = latents[chosen].to(device)
-            eps = noise(tuple(x0.shape), seed, *key).to(device)
-            t = family.law.warp(torch.rand(self.batch, generator=generator(seed, *key, "time"))).to(device)
-            with autocast(device):
-                prediction = family.predict(family.law.add_noise(x0, eps, t), t, condition)
-            return video_error(prediction, family.law.target(x0, eps, t)).mean(), {}
-
-        settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
-        log = Log(run.log_path("finetune"))
-        with lora.using(family, NAME), run.bar("finetune", self.steps) as bar:
-            train(
-                lora.parameters(family, NAME), loss, settings, run.dir.stage("finetune") / "checkpoints", log,
-                progress=lambda step: bar.update(bar.task_ids[0], completed=step),
-            )  # fmt: skip
-        log.to_tensorboard(run.dir.stage("finetune") / "tensorboard")
-        adapter = save_adapter(run, "finetune", lora.weights(family, NAME))
+        loss, family = reconstruction(run, stills(run), self.batch), run.family
+        lora.add_adapter(family, NAME, self.lora, run.common.seed)
+        with lora.using(family, NAME):
+            adapter = learn(run, "finetune", lora.parameters(family, NAME), loss, self.loop(self.steps))
         lora.remove_adapter(family, NAME)
         return [adapter]

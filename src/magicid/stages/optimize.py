@@ -1,35 +1,32 @@
 """Hybrid preference optimisation: a diffusion DPO of the stage-one adapter on the selected pairs.
 
-One base model in memory with two adapters, policy and reference, that start equal: the reference stays frozen. Winner
-and loser of a pair share noise and time. Policy and reference go through the same kernels, so that the first loss is
-ln 2 to the last bit.
+The formulae are in training/objectives, the engine in training/preference; here they meet the run.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from magicid.core import records
-from magicid.core.device import autocast
 from magicid.core.errors import UsageError
-from magicid.core.interfaces import Condition
+from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
-from magicid.core.seeds import generator, item_seed, noise
 from magicid.training import lora
-from magicid.training.adapters import load_adapter, save_adapter
-from magicid.training.log import Log
-from magicid.training.loop import LoopSettings, train
-from magicid.training.objectives import preference, video_error
-from magicid.training.sampling import stack
+from magicid.training.adapters import load_adapter
+from magicid.training.loop import LoopSettings, Loss
+from magicid.training.objectives import Objective, automatic_beta
+from magicid.training.pair_data import PairData
+from magicid.training.preference import POLICY, REFERENCE, PairStep
+from magicid.training.recompute import Level, recomputing
+from magicid.training.reconstruction import learn
+from magicid.training.timesteps import Drawing, Draws, Times
 
-POLICY, REFERENCE = "policy", "reference"
+BETA_STEPS = 8  # automatic beta looks at the pairs of this many steps
 
 
 @dataclass(frozen=True)
@@ -40,94 +37,84 @@ class Optimize:
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4  # pairs
-    beta: float = 500.0  # applies to mean squared errors; see docs/paper.md
+    beta: float = 500.0  # applies to mean squared errors, see docs/paper.md; 0: chosen from the reference's errors by beta_gap
+    beta_gap: float = 0.02  # automatic beta: a gap of this share of the reference's median error is a logit of 1
     loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
     winner_guard: float = 0.0  # weight of relu(e(w) - e_ref(w)) on winners that move
-    reference: Literal["stage_one", "base"] = "stage_one"  # ours, or the model without an adapter
+    loser_safeguard: float = 0.0  # mu, 0 to 1: the loser's gradient shrinks until the winner's error falls; 0: never
+    logit_clamp: float = 0.0  # pairs whose |beta/2 gap| is above it give no gradient; 0: none
+    reference: Literal["stage_one", "base", "ema"] = "stage_one"  # ours; the model without an adapter; an average of the policy
+    reference_decay: float = 0.999  # of the average, a step
+    times: Times = "uniform"
+    times_by_kind: bool = False  # identity pairs in the cleaner half of the noise path, dynamic pairs in the noisier
+    draws: int = 0  # fixed couples of noise and time, for which the reference is asked once (chunk 1); 0: fresh at every step
+    share: int = 1  # up to this many pairs of one winner follow each other and share its noise, time and forward pass
+    chunk: int = 0  # pairs whose activations are in memory together; 0: the batch; 1: video by video, the least memory
+    recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `optimize/adapter.safetensors`."""
-        if self.reference not in ("stage_one", "base"):
-            raise UsageError(f"optimize.reference {self.reference!r} is unknown; choose stage_one or base.")
+        self._check()
+        family = run.family
         stage_one = run.dir.read("finetune", Adapter)[0]
         for name in (POLICY, REFERENCE):
             load_adapter(run, name, stage_one)
-        data = PairData(run)
-        log = Log(run.log_path("optimize"))
+        pairs = run.dir.read("pair", records.Pair)
+        files = {v.id: v.latents for v in run.dir.read("sample", Video)} | {p.id: p.latents for p in run.photos()}
+        latents = {key: load_file(run.file(files[key]))["latents"] for p in pairs for key in (p.winner, p.loser)}
+        loss = self._loss(family, PairData(pairs, latents, family.encode_prompts), run.common.seed)
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
-        with run.bar("optimize", self.steps) as bar:
-            train(
-                lora.parameters(run.family, POLICY), self._loss(run, data), settings,
-                run.dir.stage("optimize") / "checkpoints", log,
-                progress=lambda step: bar.update(bar.task_ids[0], completed=step),
-            )  # fmt: skip
-        log.to_tensorboard(run.dir.stage("optimize") / "tensorboard")
-        adapter = save_adapter(run, "optimize", lora.weights(run.family, POLICY))
+        average = None
+        if self.reference == "ema":  # the loop moves the reference's own weights
+            settings = replace(settings, ema_decay=self.reference_decay)
+            average = {name: p.detach() for name, p in lora.parameters(family, REFERENCE).items()}
+        with recomputing(family.transformer, self.recompute):
+            adapter = learn(run, "optimize", lora.parameters(family, POLICY), loss, settings, average)
         for name in (POLICY, REFERENCE):
-            lora.remove_adapter(run.family, name)
+            lora.remove_adapter(family, name)
         return [adapter]
 
-    def _loss(self, run: Run, data: "PairData"):  # type: ignore[no-untyped-def]
-        family, seed = run.family, run.common.seed
-        device = next(family.transformer.parameters()).device
-        frozen = REFERENCE if self.reference == "stage_one" else None
+    def _loss(self, family: Family, data: PairData, seed: int) -> Loss:
+        objective = Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp)
+        frozen = None if self.reference == "base" else REFERENCE
+        evaluate = PairStep(family, data, objective, frozen, self.chunk, self.loser_safeguard, keep=self.draws > 0)
+        shape = tuple(data.latents.shape[1:])
+        drawing = Drawing(family.law, shape, self.times, self.times_by_kind, self.draws, seed)
+
+        def batch(step: int, micro: int) -> tuple[list[list[int]], Draws, list[int]]:
+            groups = data.batch(step, self.batch, self.share, seed)
+            return groups, *drawing([data.identity[group[0]] for group in groups], step, micro)
+
+        if self.beta == 0:
+            errors = torch.cat([evaluate.reference_errors(*batch(step, 0)) for step in range(BETA_STEPS)])
+            evaluate.objective = replace(objective, beta=automatic_beta(errors, self.beta_gap))
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
-            key = ("optimize", step, micro)
-            chosen = torch.randint(len(data), (self.batch,), generator=generator(item_seed(seed, *key), "pairs")).tolist()
-            x0 = torch.cat([data.winners[chosen], data.losers[chosen]]).to(device)
-            eps = noise((self.batch, *x0.shape[1:]), seed, *key).to(device).repeat(2, 1, 1, 1, 1)
-            t = family.law.warp(torch.rand(self.batch, generator=generator(seed, *key, "time"))).to(device).repeat(2)
-            x_t, target = family.law.add_noise(x0, eps, t), family.law.target(x0, eps, t)
-            condition = stack([data.condition(chosen)] * 2)
-
-            def errors(adapter: str | None) -> tuple[Tensor, Tensor]:
-                with lora.using(family, adapter), autocast(device):
-                    win, lose = video_error(family.predict(x_t, t, condition), target).chunk(2)
-                return win, lose
-
-            with torch.no_grad():
-                reference_win, reference_lose = errors(frozen)
-            win, lose = errors(POLICY)
-            result = preference(
-                win,
-                lose,
-                reference_win,
-                reference_lose,
-                data.moving[chosen].to(device),
-                self.beta,
-                self.loss,
-                self.winner_guard,
-            )
-            if step == micro == 0 and frozen and self.loss == "sigmoid":
-                first = float(result.loss.detach().mean())
-                assert math.isclose(first, math.log(2), rel_tol=1e-5), (
-                    f"first loss {first}, not ln 2: the reference is not the policy"
+            value, numbers = evaluate(*batch(step, micro))
+            if step == micro == 0 and frozen:
+                assert numbers["margin"] == 0, (
+                    f"margin {numbers['margin']} before the first step, not 0: policy and reference differ"
                 )
-            return result.loss.mean(), result.numbers
+            return value, numbers
 
         return loss
 
-
-class PairData:
-    """The pairs' latents (N, C, F, H, W) and conditions, cached in memory."""
-
-    def __init__(self, run: Run) -> None:
-        pairs = run.dir.read("pair", records.Pair)
-        files = {v.id: v.latents for v in run.dir.read("sample", Video)}
-        files |= {p.id: p.latents for p in run.photos()}
-        latents = {key: load_file(run.file(files[key]))["latents"] for p in pairs for key in (p.winner, p.loser)}
-        self.winners = torch.stack([latents[p.winner] for p in pairs])
-        self.losers = torch.stack([latents[p.loser] for p in pairs])
-        self.moving = torch.tensor([float(p.motion_gap > 0) for p in pairs])
-        prompts = sorted({p.prompt for p in pairs})
-        self._rows = np.array([prompts.index(p.prompt) for p in pairs])
-        self._conditions = stack([run.family.encode_prompts([prompt]) for prompt in prompts])
-
-    def __len__(self) -> int:
-        return len(self.winners)
-
-    def condition(self, chosen: Sequence[int]) -> Condition:
-        """The prompts' condition of the chosen pairs."""
-        rows = torch.from_numpy(self._rows[list(chosen)])
-        return {name: tensor[rows.to(tensor.device)] for name, tensor in self._conditions.items()}
+    def _check(self) -> None:
+        """One line for settings that do not go together."""
+        if self.reference not in ("stage_one", "base", "ema"):
+            raise UsageError(f"optimize.reference {self.reference!r} is unknown; choose stage_one, base or ema.")
+        if self.draws and self.chunk != 1:
+            raise UsageError(
+                f"optimize.draws {self.draws} with optimize.chunk {self.chunk}: kept errors hold for videos that go through the "
+                "model one by one; set optimize.chunk 1."
+            )
+        if self.draws and self.reference == "ema":
+            raise UsageError(
+                f"optimize.draws {self.draws} with optimize.reference ema: its errors change at every step and cannot be kept; "
+                "set optimize.draws 0."
+            )
+        for name, value, most in (("loser_safeguard", self.loser_safeguard, 1.0), ("reference_decay", self.reference_decay, 1.0)):
+            if not 0 <= value <= most:
+                raise UsageError(f"optimize.{name} {value}: must be 0 to 1; choose such a number.")
+        if self.share < 1 or self.batch < 1:
+            raise UsageError(f"optimize.share {self.share}, optimize.batch {self.batch}: must be at least 1.")

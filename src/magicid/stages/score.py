@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from magicid.core import records, tables
 from magicid.core.errors import DataError
-from magicid.core.interfaces import Frames, Judges, Reward
+from magicid.core.interfaces import Frames, Judges, Observation, Reward
+from magicid.core.lanes import side_by_side
 from magicid.core.records import Photo, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
@@ -27,28 +28,31 @@ class Score:
 
     def run(self, run: Run) -> Sequence[records.Score]:
         """Measure each clip once, then calibrate all together."""
-        judges, photos = run.judges, run.photos()
+        judges, photos, fps = run.judges, run.photos(), run.family.geometry.fps
         images = [read_photo(run.file(photo.image)) for photo in photos]
         references = reference_faces(images, judges.detector, judges.face_reward)
         journal = Journal(run.dir, "score")
-        scores = []
-        total = len(run.dir.read("sample", Video)) + len(photos)
-        for key, prompt, source in run.each("score", repository(run), total):
-            score = journal.get(records.Score, key)
-            if score is None:
-                own = [i for i, photo in enumerate(photos) if photo.id == key]  # a photo is not compared with itself
-                rewards = self._rewards(judges, np.delete(references, own, 0))
-                score = self._measure(run, key, prompt, frames_of(run, source), rewards)
-                journal.add(score, key)
-            scores.append(score)
+        items = list(repository(run))
+        done = {key: score for key, *_ in items if (score := journal.get(records.Score, key))}
+        left = [item for item in items if item[0] not in done]
+
+        def measure(item: tuple[str, str, Video | Photo]) -> records.Score:
+            key, prompt, source = item
+            own = [i for i, photo in enumerate(photos) if photo.id == key]  # a photo is not compared with itself
+            rewards = self._rewards(judges, np.delete(references, own, 0))
+            return self._measure(key, rewards, observe(frames_of(run, source), prompt, fps, judges.detector))
+
+        for score in run.each("score", side_by_side(measure, left), len(left)):
+            journal.add(score, score.video)
+            done[score.video] = score
+        scores = [done[key] for key, *_ in items]
         return self._calibrated(run, scores)
 
     def _rewards(self, judges: Judges, references: NDArray[np.float32]) -> list[Reward]:
         arguments = {"identity": (judges.face_reward, references), "prompt": (judges.text_reward,)}
         return [tables.load(tables.REWARDS, "reward", name)(*arguments.get(name, ())) for name in tables.REWARDS]
 
-    def _measure(self, run: Run, key: str, prompt: str, frames: Frames, rewards: list[Reward]) -> records.Score:
-        video = observe(frames, prompt, run.family.geometry.fps, run.judges.detector)
+    def _measure(self, key: str, rewards: list[Reward], video: Observation) -> records.Score:
         measured = {reward.name: reward(video) for reward in rewards}
         return records.Score(
             key,
@@ -64,12 +68,6 @@ class Score:
             raise DataError(
                 f"{len(usable)} of {len(scores)} videos have finite scores; look at {run.dir.stage('sample')} and its mp4s."
             )
-        for name in ("identity", "motion"):
-            if len({s.raw[name] for s in usable}) == 1:
-                raise DataError(
-                    f"all {len(usable)} videos have the same {name}, {usable[0].raw[name]:.3g}: nothing can be preferred; "
-                    "sample with more steps, or fine-tune longer."
-                )
         base = {video.id for video in run.dir.read("sample", Video) if video.origin == "base"}
         motions = [s.raw["motion"] for s in usable if s.video in base]
         cap = float(np.percentile(motions, self.motion_cap_percentile)) if motions else float("inf")
@@ -77,6 +75,13 @@ class Score:
             name: calibrate({s.video: s.raw[name] for s in usable}, cap if name == "motion" else float("inf"))
             for name in tables.REWARDS
         }
+        for name in ("identity", "motion"):
+            if len(set(scaled[name].values())) == 1:
+                raise DataError(
+                    f"all {len(usable)} videos have the same {name}, {usable[0].raw[name]:.3g}"
+                    f"{f' or more (capped at {cap:.3g})' if name == 'motion' else ''}: nothing can be preferred; "
+                    "sample with more steps, or fine-tune longer."
+                )
         good = {s.video for s in usable}
         return [
             records.Score(

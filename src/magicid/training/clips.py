@@ -1,4 +1,4 @@
-"""Draw clips and keep them: latents and mp4, published whole and entered in the stage's journal; a kill costs one batch."""
+"""Draw clips and keep them: latents and mp4, published whole and entered in the stage's journal, batches side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from safetensors.torch import save_file
 
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
+from magicid.core.interfaces import Condition
+from magicid.core.lanes import side_by_side
 from magicid.core.records import Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
@@ -33,7 +35,7 @@ def make_clips(
     run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch: int, guidance: float | None = None
 ) -> list[Video]:
     """Records of all wanted clips, in order; those that the journal holds whole are not drawn again."""
-    family, geometry = run.family, run.family.geometry
+    family, geometry, negative = run.family, run.family.geometry, run.negative
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     journal = Journal(run.dir, stage)
     done: dict[str, Video] = {}
@@ -45,22 +47,27 @@ def make_clips(
                 bar.advance(bar.task_ids[0])
         for (adapter, strength), group in groupby(sorted(wanted, key=_setting), key=lambda w: (w.adapter, w.strength)):
             clips = list(group)
-            for start in range(0, len(clips), batch):
-                part = clips[start : start + batch]
-                if all(clip.id in done for clip in part):
-                    continue  # batches are the same after a kill: their company changes the last bits of clips
-                with lora.using(family, adapter, strength):
-                    latents = sample(
-                        family, family.encode_prompts([c.prompt for c in part]), run.negative,
-                        [c.seed for c in part], shape, steps, guidance,
-                    ).float().cpu()  # fmt: skip
+            parts = [clips[start : start + batch] for start in range(0, len(clips), batch)]
+            # batches are the same after a kill: their company changes the last bits of clips
+            left = [part for part in parts if not all(clip.id in done for clip in part)]
+            conditions = [family.encode_prompts([clip.prompt for clip in part]) for part in left]
+
+            def make(asked: tuple[list[Wanted], Condition]) -> list[Video]:
+                part, condition = asked
+                latents = sample(family, condition, negative, [c.seed for c in part], shape, steps, guidance).float()
                 frames = to_frames(family.decode(latents))
-                for clip, latent, pictures in zip(part, latents, frames, strict=True):
-                    if clip.id in done:
-                        continue
-                    done[clip.id] = _keep(run, stage, clip, latent, pictures)
-                    journal.add(done[clip.id], clip.id)
-                    bar.advance(bar.task_ids[0])
+                return [
+                    done.get(clip.id) or _keep(run, stage, clip, latent, pictures)
+                    for clip, latent, pictures in zip(part, latents.cpu(), frames, strict=True)
+                ]
+
+            with lora.using(family, adapter, strength):
+                for videos in side_by_side(make, list(zip(left, conditions, strict=True))):
+                    for video in videos:
+                        if video.id not in done:
+                            journal.add(video, video.id)
+                            done[video.id] = video
+                            bar.advance(bar.task_ids[0])
     return [done[clip.id] for clip in wanted]
 
 

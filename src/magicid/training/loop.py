@@ -55,16 +55,23 @@ def train(
     log: Log,
     progress: Callable[[int], None] = lambda step: None,
     after_step: Callable[[int], None] = lambda step: None,
+    average: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Train `parameters` in place to `settings.steps`, resuming from `folder`; returns the moving average (or {}).
 
-    `loss(step, micro_batch)` returns a scalar and numbers to log, and must depend on nothing else than its arguments.
+    A moving average starts as a copy, and forgets it quickly. One that is given is kept in the given tensors: it starts
+    from what they hold and follows at `ema_decay` from the first step.
+
+    `loss(step, micro_batch)` returns a scalar and numbers to log, and must depend on nothing else than its arguments
+    (and what is saved: the parameters and the average).
     A step whose loss or gradient is not finite changes nothing; `max_bad_steps` of them in a row raise `DataError`.
     SIGTERM and SIGINT save a checkpoint and raise `Interrupted`.
     """
     values = list(parameters.values())
     optimizer = Optimizer(parameters, settings.learning_rate, settings.weight_decay, settings.betas, settings.muon)
-    average = {n: p.detach().clone() for n, p in parameters.items()} if settings.ema_decay else {}
+    young = average is None
+    if average is None:
+        average = {n: p.detach().clone() for n, p in parameters.items()} if settings.ema_decay else {}
     start = _restore(folder, parameters, optimizer, average)
     log.truncate(start)
     stop = _StopOnSignal()
@@ -86,8 +93,9 @@ def train(
             norm = float(nn.utils.clip_grad_norm_(values, settings.grad_norm))
             if math.isfinite(norm) and math.isfinite(numbers["loss"]):
                 optimizer.step(settings.rate(step))
+                decay = min(settings.ema_decay, (step + 1) / (step + 10)) if young else settings.ema_decay
                 for n, tensor in average.items():
-                    tensor.lerp_(parameters[n].detach(), 1 - min(settings.ema_decay, (step + 1) / (step + 10)))
+                    tensor.lerp_(parameters[n].detach(), 1 - decay)
                 bad = 0
             else:
                 bad += 1

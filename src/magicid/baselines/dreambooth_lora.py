@@ -1,0 +1,48 @@
+"""DreamBooth-LoRA at equal steps: stage one goes on reconstructing for as many steps as stage one and HPO have together.
+
+Its first steps are stage one's own, so it starts from stage one's last checkpoint where that is there; without it, it
+makes those steps again and comes to the same end. The prior is in dreambooth_lora_prior.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from magicid.core.errors import UsageError
+from magicid.core.records import Adapter
+from magicid.core.run import Run
+from magicid.stages.finetune import NAME, Finetune
+from magicid.training import lora
+from magicid.training.reconstruction import learn, reconstruction, stills
+
+
+@dataclass(frozen=True)
+class DreamboothLora:
+    """How long; the rest is as in stage one."""
+
+    steps: int = 6000  # stage one's included
+
+    def run(self, run: Run) -> Sequence[Adapter]:
+        """Train and save `dreambooth_lora/adapter.safetensors`."""
+        stage_one, family = Finetune.of(run), run.family
+        if self.steps < stage_one.steps:
+            raise UsageError(f"dreambooth_lora.steps {self.steps}; stage one alone has {stage_one.steps}. Ask for more.")
+        _go_on(run)
+        loss = reconstruction(run, stills(run), stage_one.batch)
+        lora.add_adapter(family, NAME, stage_one.lora, run.common.seed)
+        with lora.using(family, NAME):
+            adapter = learn(run, "dreambooth_lora", lora.parameters(family, NAME), loss, stage_one.loop(self.steps))
+        lora.remove_adapter(family, NAME)
+        return [adapter]
+
+
+def _go_on(run: Run) -> None:
+    """Bring stage one's log and checkpoints here, unless this training has begun."""
+    here, there = run.dir.stage("dreambooth_lora"), run.dir.stage("finetune")
+    if (here / "checkpoints").exists() or not (there / "checkpoints").exists():
+        return
+    shutil.copyfile(there / "log.jsonl", here / "log.jsonl")
+    half = here / "half-copied"
+    shutil.rmtree(half, ignore_errors=True)
+    shutil.copytree(there / "checkpoints", half)
+    half.rename(here / "checkpoints")

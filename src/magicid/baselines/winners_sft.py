@@ -1,0 +1,36 @@
+"""Supervised fine-tuning on the winners alone: what the pairs' better halves teach without any preference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from magicid.core.records import Adapter, Pair, Video
+from magicid.core.run import Run
+from magicid.stages.finetune import Finetune
+from magicid.training import lora
+from magicid.training.adapters import load_adapter
+from magicid.training.loop import LoopSettings
+from magicid.training.reconstruction import Clips, learn, reconstruction
+
+NAME = "winners_sft"
+
+
+@dataclass(frozen=True)
+class WinnersSft:
+    """Steps and rate are HPO's; the batch is stage one's."""
+
+    steps: int = 5000
+    learning_rate: float = 2e-5
+    weight_decay: float = 1e-4
+
+    def run(self, run: Run) -> Sequence[Adapter]:
+        """Train the stage-one adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
+        pairs, family = run.dir.read("pair", Pair), run.family
+        files = {v.id: v.latents for v in run.dir.read("sample", Video)} | {p.id: p.latents for p in run.photos()}
+        winners = Clips(run, [files[pair.winner] for pair in pairs], [pair.prompt for pair in pairs])
+        loss = reconstruction(run, winners, Finetune.of(run).batch, NAME)
+        load_adapter(run, NAME, run.dir.read("finetune", Adapter)[0])
+        with lora.using(family, NAME):
+            settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
+            adapter = learn(run, NAME, lora.parameters(family, NAME), loss, settings)
+        lora.remove_adapter(family, NAME)
+        return [adapter]

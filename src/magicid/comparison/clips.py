@@ -1,0 +1,95 @@
+"""The clips that an experiment compares: a run's own, and those of more methods for the same prompts and seeds."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from safetensors.torch import load_file
+
+from magicid.baselines.magic_me import load_rows, said_with_keywords
+from magicid.core.interfaces import Frames
+from magicid.core.records import Adapter, Video
+from magicid.core.run import Run
+from magicid.media.video import read_video
+from magicid.training import keywords, lora
+from magicid.training.adapters import load_adapter
+from magicid.training.clips import Wanted, make_clips
+
+FOLDER = "comparison"  # of the run directory
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One clip of one method."""
+
+    method: str
+    place: str  # "003-0": prompt and seed; every method has one clip at each
+    prompt: str  # with the trigger words
+    key: str  # names all that the frames depend on: they are measured once
+    frames: Callable[[], Frames]
+
+
+@dataclass(frozen=True)
+class Method:
+    """What draws clips: an adapter at a strength, or new words."""
+
+    name: str
+    run: Run  # where the adapter was made
+    adapter: Adapter
+    strength: float = 1.0
+    words: bool = False  # the adapter holds rows of new words, which replace the trigger words
+
+
+def places(run: Run) -> dict[str, Video]:
+    """The base model's clips by place: they say which prompts and seeds every method gets."""
+    return {_place(video): video for video in run.dir.read("generate", Video) if video.origin == "base"}
+
+
+def generated(run: Run, methods: Mapping[str, str]) -> list[Shown]:
+    """The clips of the run's own stages; `methods` names an origin's method."""
+    return [
+        _shown(run, methods[video.origin], _place(video), video.prompt, video)
+        for video in run.dir.read("generate", Video)
+        if video.origin in methods
+    ]
+
+
+def drawn(run: Run, method: Method) -> list[Shown]:
+    """The method's clips at every place; what is not there yet is drawn as the stage `generate` draws."""
+    settings, wanted = run.dir.settings(), places(run)
+    made = f"{method.adapter.sha256[:8]}-{method.strength:g}"  # two methods with one adapter share their clips
+    name = None if method.words else method.name
+    with _loaded(run, method) as said:
+        asked = [
+            Wanted(f"{place}-{made}", method.name, said(v.prompt), v.seed, name, method.strength) for place, v in wanted.items()
+        ]
+        how = [settings[f"generate.{key}"] for key in ("steps", "batch", "guidance")]
+        videos = make_clips(run, FOLDER, asked, *how)
+    return [
+        _shown(run, method.name, place, like.prompt, video) for (place, like), video in zip(wanted.items(), videos, strict=True)
+    ]
+
+
+@contextmanager
+def _loaded(run: Run, method: Method) -> Iterator[Callable[[str], str]]:
+    """The method in the family's memory; gives what is to be said for a prompt."""
+    method.run.family = run.family  # one base model in memory
+    if method.words:
+        rows = load_rows(run, load_file(method.run.file(method.adapter.file)))
+        count = len(next(iter(rows.values())))
+        with keywords.using(run.family, rows):
+            yield lambda prompt: said_with_keywords(prompt, run.common.trigger, count)
+        return
+    load_adapter(method.run, method.name, method.adapter)
+    try:
+        yield lambda prompt: prompt
+    finally:
+        lora.remove_adapter(run.family, method.name)
+
+
+def _shown(run: Run, method: str, place: str, prompt: str, video: Video) -> Shown:
+    return Shown(method, place, prompt, video.sha256, lambda: read_video(run.file(video.file))[0])
+
+
+def _place(video: Video) -> str:
+    return video.id.split("-", 1)[1]

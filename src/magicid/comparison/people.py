@@ -1,0 +1,58 @@
+"""Who takes part in an experiment: drawn people whom no model has met, each with photos, prompts, noise and runs of their own."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from magicid.avatar.photos import new_photos
+from magicid.core.run import Common, Run
+from magicid.core.run_dir import RunDir
+from magicid.core.seeds import item_seed
+from magicid.pipeline import Pipeline, flatten, run_pipeline
+
+EXAMPLES = (9, 7, 11)  # the people of examples/
+MORE_FROM = 101
+HELD_OUT = 4  # photos of each that the report judges by
+
+
+def people(count: int) -> tuple[int, ...]:
+    """Seeds of the first `count` people: the examples', then 101, 102, ..."""
+    return (*EXAMPLES, *range(MORE_FROM, MORE_FROM + count))[:count]
+
+
+def common_of(work: Path, person: int, seed: int) -> Common:
+    """A person's photos, drawn at first, and a seed that differs between people, so that prompts and noise do."""
+    photos = work / f"photos-{person}"
+    if not (photos / "held_out" / f"photo-{HELD_OUT}.png").exists():  # the last to be drawn
+        new_photos(person, photos, held_out=HELD_OUT)
+    return Common(photos, seed=item_seed(seed, "person", person) % 2**31)
+
+
+@contextmanager
+def person_run(common: Common, pipeline: Pipeline, out: Path, console: Console, until: str | None = None) -> Iterator[Run]:
+    """The run in `out`, brought to its end or that of stage `until`; its lock is held inside the block."""
+    folder = run_pipeline(common, pipeline, out, console, until)
+    try:
+        yield Run(folder, common, console)
+    finally:
+        folder.close()
+
+
+def share_stages(source: RunDir, target: Path, common: Common, pipeline: Pipeline, stages: Sequence[str]) -> None:
+    """Copy the first stages of a finished run to where `pipeline` is about to run, if it would make the same of them.
+
+    The settings of each must be equal, as the common ones; from the first that differs on, nothing is copied.
+    """
+    there, here = source.settings(), flatten(common, pipeline)
+    for name in ("", *stages):
+        same = [there.get(key) == value for key, value in here.items() if key.rpartition(".")[0] == name and key != "version"]
+        if not all(same):
+            return
+        if name and source.finished(name) and not (target / name).exists():
+            half = target / f".tmp-{name}"
+            shutil.rmtree(half, ignore_errors=True)
+            shutil.copytree(source.root / name, half, ignore=shutil.ignore_patterns("checkpoints", "snapshots"))
+            half.rename(target / name)

@@ -1,0 +1,133 @@
+"""From clips' figures to the rows of a table: means, intervals clustered by person, shares of the ceiling, paired differences."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from magicid.comparison.figures import FIGURES
+from magicid.core.cost import Cost
+from magicid.core.records import ClipFigures
+from magicid.metrics.bootstrap import interval, statistic_interval
+from magicid.metrics.frechet import frechet_distance
+from magicid.metrics.hypervolume import Point, beyond
+
+Interval = tuple[float, float, float]  # value, low, high
+
+
+@dataclass(frozen=True)
+class PersonFigures:
+    """Everything of one person: each method's clips and what each method cost."""
+
+    person: int
+    clips: Sequence[ClipFigures]
+    costs: Mapping[str, Cost]  # method -> from the photos to its adapter
+
+    @cached_property
+    def by_method(self) -> dict[str, dict[str, ClipFigures]]:
+        """method -> place -> clip."""
+        found: dict[str, dict[str, ClipFigures]] = {}
+        for clip in self.clips:
+            found.setdefault(clip.method, {})[clip.place] = clip
+        return found
+
+    @cached_property
+    def sums(self) -> dict[tuple[str, str], tuple[float, int]]:
+        """(method, figure) -> sum and count over the clips that could be measured."""
+        found = {}
+        for method, clips in self.by_method.items():
+            for name in FIGURES:
+                values = [clip.values[name] for clip in clips.values()]
+                finite_ones = [value for value in values if math.isfinite(value)]
+                found[method, name] = sum(finite_ones), len(finite_ones)
+        return found
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: every figure with its interval, its share of the ceiling, and how far MagicID stands above it."""
+
+    method: str
+    figures: dict[str, Interval]
+    shares: dict[str, float]
+    magicid_minus: dict[str, Interval]
+    beyond_front: Interval | None  # area that it adds to the strength front's; None of those that lie on it
+
+    def to_json(self) -> dict[str, Any]:
+        """Flat, as `magicid experiment` prints it: a figure that could not be measured is null."""
+        plain: dict[str, Any] = {"method": self.method}
+        plain |= {name: value for name, (value, _, _) in self.figures.items()}
+        plain["intervals"] = {name: list(ends) for name, (_, *ends) in self.figures.items()}
+        plain |= {"shares": self.shares, "magicid_minus": {name: list(v) for name, v in self.magicid_minus.items()}}
+        plain["beyond_front"] = None if self.beyond_front is None else list(self.beyond_front)
+        return {name: finite(value) for name, value in plain.items()}
+
+
+def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequence[str], ours: str = "magicid") -> list[Row]:
+    """One row a method; `front` names what traces the strength front."""
+    ceiling = {name: _interval(people, "ceiling", name)[0] for name in FIGURES}
+    found = []
+    for method in methods:
+        figures = {name: _interval(people, method, name) for name in FIGURES}
+        figures["frechet"] = statistic_interval(_frechet(method), people, draws=200)
+        for name in ("seconds", "peak_memory_mb"):
+            costs = [getattr(person.costs.get(method, Cost()), name) for person in people]
+            figures[name] = interval(costs, range(len(people)))
+        shares = {name: _share(figures[name][0], ceiling[name]) for name in FIGURES}
+        minus = {name: _interval(people, ours, name, method) for name in FIGURES} if method != ours else {}
+        gain = None if method in front else statistic_interval(_beyond(method, front), people)
+        found.append(Row(method, figures, shares, minus, gain))
+    return found
+
+
+def point(people: Sequence[PersonFigures], method: str) -> Point:
+    """Identity (p10 x coverage) and subject motion as shares of the ceiling's."""
+    x, y = (_share(_mean(people, method, name), _mean(people, "ceiling", name)) for name in ("face_p10", "motion"))
+    return x, y
+
+
+def finite(value: Any) -> Any:
+    """The same with None for numbers that are not finite, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _interval(people: Sequence[PersonFigures], method: str, name: str, minus: str | None = None) -> Interval:
+    """Of a method's figure, or of its paired difference from another's."""
+    values, clusters = [], []
+    for person in people:
+        others = person.by_method[minus] if minus else {}
+        for place, clip in person.by_method[method].items():
+            values.append(clip.values[name] - (others[place].values[name] if minus else 0.0))
+            clusters.append(person.person)
+    return interval(values, clusters)
+
+
+def _mean(people: Sequence[PersonFigures], method: str, name: str) -> float:
+    sums, counts = zip(*(person.sums[method, name] for person in people))
+    return float(sum(sums) / max(1, sum(counts)))
+
+
+def _share(value: float, ceiling: float) -> float:
+    return value / ceiling if ceiling > 0 else math.nan
+
+
+def _frechet(method: str) -> Callable[[list[PersonFigures]], float]:
+    def distance(people: list[PersonFigures]) -> float:
+        made, real = (
+            np.array([clip.features for person in people for clip in person.by_method[name].values()])
+            for name in (method, "real")
+        )
+        return frechet_distance(made, real) if len(made) > 1 else math.nan
+
+    return distance
+
+
+def _beyond(method: str, front: Sequence[str]) -> Callable[[list[PersonFigures]], float]:
+    return lambda people: beyond(point(people, method), [point(people, name) for name in front])

@@ -1,0 +1,66 @@
+"""What a part of a run costs: wall seconds and peak memory, kept as `cost.json` in its folder and added up over interruptions.
+
+A kill that leaves no time to write loses its own process's share.
+"""
+
+import json
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from magicid.core.files import publish_text
+
+_PROC = Path("/proc/self")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of wall time, and the highest memory (of the GPU where there is one, else of the process) in MiB."""
+
+    seconds: float = 0.0
+    peak_memory_mb: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(self.seconds + other.seconds, max(self.peak_memory_mb, other.peak_memory_mb))
+
+
+@contextmanager
+def measured(folder: Path) -> Iterator[None]:
+    """Add the cost of the block to that of `folder`, however it ends, if the folder is there by then."""
+    start = time.monotonic()
+    _reset_peak()
+    try:
+        yield
+    finally:
+        if folder.is_dir():
+            total = read_cost(folder) + Cost(time.monotonic() - start, _peak_mb())
+            publish_text(folder / "cost.json", json.dumps(asdict(total)))
+
+
+def read_cost(folder: Path) -> Cost:
+    """What was spent on the folder so far."""
+    path = folder / "cost.json"
+    return Cost(**json.loads(path.read_text())) if path.exists() else Cost()
+
+
+def _reset_peak() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):  # without /proc the peak is the process's whole life's
+        (_PROC / "clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = (_PROC / "status").read_text() if (_PROC / "status").exists() else ""
+    if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+        return int(found[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,169 @@
+"""The headline: MagicID, its baselines and its controls on the same people, prompts and seeds, judged by encoders no reward used.
+
+Everything is kept under `work` and done once: photos, two runs a person (ours, and the paper's recipe, which shares the
+stages it has in common), baselines in folders beside the stages, clips and their figures.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from magicid.baselines.dreambooth_lora import DreamboothLora
+from magicid.baselines.dreambooth_lora_early import DreamboothLoraEarly
+from magicid.baselines.dreambooth_lora_prior import DreamboothLoraPrior
+from magicid.baselines.magic_me import MagicMe
+from magicid.baselines.winners_sft import WinnersSft
+from magicid.comparison.clips import Method, drawn, generated
+from magicid.comparison.controls import controls
+from magicid.comparison.figures import measure
+from magicid.comparison.markdown import markdown
+from magicid.comparison.people import common_of, people, person_run, share_stages
+from magicid.comparison.table import PersonFigures, finite, point, rows
+from magicid.core.cost import Cost, read_cost
+from magicid.core.errors import UsageError
+from magicid.core.interfaces import Stage
+from magicid.core.records import Adapter
+from magicid.core.run import Run
+from magicid.metrics.hypervolume import hypervolume
+from magicid.pipeline import PRESETS, Pipeline, run_baseline
+from magicid.stages.optimize import Optimize
+from magicid.training.reconstruction import snapshots
+
+STRENGTHS = (0.2, 0.4, 0.6, 0.8)  # of the stage-one adapter; 0 is `base` and 1 `finetuned`
+NOT_YET = ("id_animator", "consisid")
+SHARED = ("prepare", "finetune", "prompts")  # stages that the paper's recipe has in common with ours
+PAIRS = ("finetune", "sample", "score", "pair")  # what pairs cost
+KEYWORD_RATE = {"quick": 1e-1, "paper": 1e-3}  # learning rate of Magic-Me's rows; docs/decisions.md
+
+
+@dataclass(frozen=True)
+class MainTable:
+    """How many people, prompts and seeds; the same command again goes on where it stopped."""
+
+    people: int = 8  # drawn, of seeds that no model was trained on: 9, 7, 11, then from 101 on
+    prompts: int = 10  # held-out ones of each person
+    seeds: int = 2  # clips of each prompt
+    preset: Literal["quick", "paper"] = "quick"
+    priors: bool = False  # one more row: DreamBooth-LoRA with a prior; as many steps again, each of twice the clips
+    seed: int = 0
+    work: Path = Path("runs/main_table")
+    figure: Path | None = None  # where to save a PNG of identity against motion
+
+    def run(self, quiet: bool = False) -> dict[str, Any]:
+        """Bring everyone's runs to their end; the rows, the strength front, and what lies beyond it."""
+        if min(self.people, self.prompts, self.seeds) < 1:
+            raise UsageError(f"{self.people} people, {self.prompts} prompts, {self.seeds} seeds: at least 1 of each is needed.")
+        console = Console(stderr=quiet)
+        everyone = people(self.people + 1)
+        found = [self._person(person, stranger, console) for person, stranger in pairwise(everyone)]
+        lines = _front(found[0])
+        front = list(dict.fromkeys(name for line in lines.values() for name in line))
+        table = rows(found, self._methods(), front)
+        if not quiet:
+            console.print(markdown(table, NOT_YET), markup=False, highlight=False, soft_wrap=True)
+        points = {name: point(found, name) for name in dict.fromkeys([*self._methods(), *front])}
+        if self.figure:
+            from magicid.comparison.plot import front_figure
+
+            front_figure(points, lines, self._methods(), self.figure)
+        pipeline = self._pipeline()
+        return {
+            "people": list(everyone[:-1]),
+            "preset": self.preset,
+            "prompts": self.prompts,
+            "seeds": self.seeds,
+            "steps": {"finetune": pipeline.finetune.steps, "optimize": pipeline.optimize.steps},
+            "rows": [row.to_json() for row in table],
+            "not_yet": list(NOT_YET),
+            "front": finite([{"method": name, "identity": points[name][0], "motion": points[name][1]} for name in front]),
+            "front_area": hypervolume(points[name] for name in front),
+        }
+
+    def _methods(self) -> list[str]:
+        names = ["base", "static", "impostor", "dreambooth_lora", "dreambooth_lora_early", "magic_me", "winners_sft"]
+        return [*names, *(["dreambooth_lora_prior"] if self.priors else []), "magicid_paper", "magicid", "ceiling"]
+
+    def _pipeline(self) -> Pipeline:
+        preset = PRESETS[self.preset]
+        return replace(
+            preset, prompts=replace(preset.prompts, evaluation=self.prompts), generate=replace(preset.generate, seeds=self.seeds)
+        )
+
+    def _baselines(self, pipeline: Pipeline) -> dict[str, Stage]:
+        """Each with as many steps as stage one and HPO have together, or as HPO where it starts from stage one."""
+        total, sample, hpo = pipeline.finetune.steps + pipeline.optimize.steps, pipeline.sample, pipeline.optimize
+        found: dict[str, Stage] = {
+            "dreambooth_lora": DreamboothLora(total),
+            "dreambooth_lora_early": DreamboothLoraEarly(sample_steps=sample.steps, batch=sample.batch, guidance=sample.guidance),
+            "magic_me": MagicMe(total, learning_rate=KEYWORD_RATE[self.preset]),
+            "winners_sft": WinnersSft(hpo.steps, hpo.learning_rate, hpo.weight_decay),
+        }
+        return found | ({"dreambooth_lora_prior": DreamboothLoraPrior(total)} if self.priors else {})
+
+    def _person(self, person: int, stranger: int, console: Console) -> PersonFigures:
+        """All clips of one person, measured."""
+        pipeline, common = self._pipeline(), common_of(self.work, person, self.seed)
+        out = self.work / f"{self.preset}-{self.prompts}x{self.seeds}-{self.seed}" / f"person-{person}"
+        recipe, there = paper_recipe(pipeline), out.with_name(f"{out.name}-paper")
+        with person_run(common, pipeline, out, console) as run:
+            share_stages(run.dir, there, common, recipe, SHARED)
+            with person_run(common, recipe, there, console, until="optimize") as paper:
+                baselines = self._baselines(pipeline)
+                adapters = {name: run_baseline(run, name, baseline) for name, baseline in baselines.items()}
+                methods = [Method(name, run, adapter, words=name == "magic_me") for name, adapter in adapters.items()]
+                methods.append(Method("magicid_paper", paper, paper.dir.read("optimize", Adapter)[0]))
+                shown = generated(run, {name: name for name in ("base", "finetuned", "magicid")})
+                for method in [*methods, *front_methods(run)]:
+                    shown += drawn(run, method)
+                clips = measure(run, [*shown, *controls(run, person, stranger)])
+                return PersonFigures(person, clips, _costs(run, paper))
+
+
+def paper_recipe(pipeline: Pipeline) -> Pipeline:
+    """The paper's method with the same counts: its pairs, its repository of one strength, its loss without our guards."""
+    hpo = pipeline.optimize
+    return replace(
+        pipeline,
+        sample=replace(pipeline.sample, strengths=(1.0,)),
+        pair=replace(pipeline.pair, rule="paper"),
+        optimize=Optimize(steps=hpo.steps, learning_rate=hpo.learning_rate, batch=hpo.batch, beta=500.0),
+    )
+
+
+def front_methods(run: Run) -> list[Method]:
+    """The control that trades identity for motion for free: stage one at less strength, and stopped sooner."""
+    stage_one = run.dir.read("finetune", Adapter)[0]
+    sooner = list(snapshots(run, "finetune").items())[:-1]  # the last is stage one's end
+    weaker = [Method(f"strength_{strength:g}".replace(".", "_"), run, stage_one, strength) for strength in STRENGTHS]
+    return weaker + [Method(f"snapshot_{step}", run, adapter) for step, adapter in sooner]
+
+
+def _front(person: PersonFigures) -> dict[str, list[str]]:
+    """Methods along each line of the front, from the base model on."""
+    names = list(person.by_method)
+    return {
+        "strength front": ["base", *(n for n in names if n.startswith("strength_")), "finetuned"],
+        "steps of reconstruction": ["base", *(n for n in names if n.startswith("snapshot_")), "finetuned", "dreambooth_lora"],
+        "stopped early": ["dreambooth_lora_early"],
+    }
+
+
+def _costs(run: Run, paper: Run) -> dict[str, Cost]:
+    """What stands between the photos and each method's adapter; nothing, where nothing is trained."""
+
+    def spent(where: Run, *parts: str) -> Cost:
+        return sum((read_cost(where.dir.root / part) for part in parts), Cost())
+
+    reconstruction = ("finetune", "dreambooth_lora")
+    return {
+        "dreambooth_lora": spent(run, *reconstruction),
+        "dreambooth_lora_early": spent(run, *reconstruction, "dreambooth_lora_early"),
+        "dreambooth_lora_prior": spent(run, "dreambooth_lora_prior"),
+        "magic_me": spent(run, "magic_me"),
+        "winners_sft": spent(run, *PAIRS, "winners_sft"),
+        "magicid_paper": spent(paper, *PAIRS, "optimize"),
+        "magicid": spent(run, *PAIRS, "optimize"),
+    }

@@ -1,0 +1,104 @@
+"""Reconstruction: clips are learnt by the base model's own loss. Stage one trains so, and every baseline."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from magicid.core.device import autocast
+from magicid.core.files import publish, sha256
+from magicid.core.interfaces import Condition, Family
+from magicid.core.records import Adapter
+from magicid.core.run import Run
+from magicid.core.seeds import generator, item_seed, noise
+from magicid.training.adapters import save_adapter
+from magicid.training.log import Log
+from magicid.training.loop import LoopSettings, Loss, train
+from magicid.training.objectives import video_error
+from magicid.training.sampling import stack
+
+STAGE_ONE = "finetune"  # names the draws of stage one, and of those who go on with it
+SNAPSHOTS = 5  # kept on the way, evenly spaced
+
+
+class Clips:
+    """Latents of clips (N, C, F, H, W) and what the model is told of each, in memory."""
+
+    def __init__(self, run: Run, files: Sequence[str], prompts: Sequence[str]) -> None:
+        self.latents = torch.stack([load_file(run.file(file))["latents"] for file in files])
+        self.device = next(run.family.transformer.parameters()).device
+        texts = sorted(set(prompts))
+        self._rows = torch.tensor([texts.index(prompt) for prompt in prompts])
+        self._conditions = stack([run.family.encode_prompts([text]) for text in texts])
+
+    def choose(self, count: int, seed: int, *key: object) -> Tensor:
+        """Which clips (B,) a step learns from."""
+        return torch.randint(len(self.latents), (count,), generator=generator(item_seed(seed, *key), "photos"))
+
+    def condition(self, chosen: Tensor) -> Condition:
+        """Of the chosen clips."""
+        return {name: tensor[self._rows[chosen].to(tensor.device)] for name, tensor in self._conditions.items()}
+
+
+def stills(run: Run) -> Clips:
+    """The static videos of the photos; the trigger words are all that is said of them."""
+    photos = run.photos()
+    return Clips(run, [photo.latents for photo in photos], [run.common.trigger] * len(photos))
+
+
+def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: int, *key: object) -> tuple[Tensor, Tensor]:
+    """(prediction, target) for clean latents (B, C, F, H, W) under the noise and times that `key` draws."""
+    eps = noise(tuple(x0.shape), seed, *key).to(x0.device)
+    t = family.law.warp(torch.rand(len(x0), generator=generator(seed, *key, "time"))).to(x0.device)
+    with autocast(x0.device):
+        prediction = family.predict(family.law.add_noise(x0, eps, t), t, condition)
+    return prediction, family.law.target(x0, eps, t)
+
+
+def reconstruction(run: Run, clips: Clips, batch: int, name: str = STAGE_ONE) -> Loss:
+    """The loss of each step: mean error over `batch` clips drawn anew."""
+
+    def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
+        key = (run.common.seed, name, step, micro)
+        chosen = clips.choose(batch, *key)
+        x0 = clips.latents[chosen].to(clips.device)
+        return video_error(*noised_prediction(run.family, x0, clips.condition(chosen), *key)).mean(), {}
+
+    return loss
+
+
+def learn(
+    run: Run,
+    stage: str,
+    parameters: Mapping[str, nn.Parameter],
+    loss: Loss,
+    settings: LoopSettings,
+    average: dict[str, Tensor] | None = None,
+) -> Adapter:
+    """Train under a progress bar in the stage's folder, with checkpoints, snapshots and a log, and save the outcome."""
+    folder = run.dir.stage(stage)
+    log = Log(run.log_path(stage))
+    kept = {round(settings.steps * part / SNAPSHOTS) for part in range(1, SNAPSHOTS + 1)}
+
+    def snapshot(step: int) -> None:
+        if step in kept:
+            publish(folder / "snapshots" / f"step-{step:08d}.safetensors", lambda target: save_file(_copies(parameters), target))
+
+    with run.bar(stage, settings.steps) as bar:
+        train(
+            parameters, loss, settings, folder / "checkpoints", log,
+            progress=lambda step: bar.update(bar.task_ids[0], completed=step), after_step=snapshot, average=average,
+        )  # fmt: skip
+    log.to_tensorboard(folder / "tensorboard")
+    return save_adapter(run, stage, _copies(parameters))
+
+
+def snapshots(run: Run, stage: str) -> dict[int, Adapter]:
+    """The adapters that a stage's training kept on its way, by step."""
+    files = sorted((run.dir.root / stage / "snapshots").glob("step-*.safetensors"))
+    return {int(file.stem.split("-")[1]): Adapter(f"{stage}/snapshots/{file.name}", sha256(file)) for file in files}
+
+
+def _copies(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}

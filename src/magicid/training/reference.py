@@ -1,0 +1,64 @@
+"""One look of a model at noised videos, and the reference's looks, each asked for once and kept while its draw lasts."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from magicid.core.device import autocast
+from magicid.core.interfaces import Family
+from magicid.training import lora
+from magicid.training.objectives import video_error
+from magicid.training.pair_data import PairData
+from magicid.training.timesteps import Draws
+
+
+class Look(NamedTuple):
+    """What is looked at: a video, a prompt and a draw, as rows of the pair data and of the draws."""
+
+    video: int
+    prompt: int
+    draw: int
+
+
+class Seen(NamedTuple):
+    """What is seen: e(x), and the mean square of the prediction; both (B,)."""
+
+    error: Tensor
+    square: Tensor
+
+
+def see(family: Family, data: PairData, looks: Sequence[Look], draws: Draws) -> Seen:
+    """One forward pass of the adapter at work."""
+    device, law = next(family.transformer.parameters()).device, family.law
+    videos, prompts, taken = map(list, zip(*looks, strict=True))
+    x0, eps, t = (tensor.to(device) for tensor in (data.latents[videos], draws.eps[taken], draws.t[taken]))
+    with autocast(device):
+        prediction = family.predict(law.add_noise(x0, eps, t), t, data.condition(prompts))
+    square = prediction.detach().float().square().flatten(1).mean(1)
+    return Seen(video_error(prediction, law.target(x0, eps, t)), square)
+
+
+class Reference:
+    """The frozen side. With `keep`, what it said is kept for good: for fixed draws, and videos that are looked at alone."""
+
+    def __init__(self, family: Family, data: PairData, adapter: str | None, keep: bool = False) -> None:
+        self._family, self._data, self._adapter, self._keep = family, data, adapter, keep
+        self._bank: dict[Look, Seen] = {}
+
+    def ask(self, batches: Iterable[Sequence[Look]], draws: Draws) -> None:
+        """Look at what is not known yet, in the batches in which the policy will: their shape changes the last bits."""
+        if not self._keep:
+            self._bank.clear()
+        unknown = [batch for batch in batches if not all(look in self._bank for look in batch)]
+        if unknown:
+            with lora.using(self._family, self._adapter), torch.no_grad():
+                for batch in unknown:
+                    error, square = see(self._family, self._data, batch, draws)
+                    self._bank |= {look: Seen(error[i], square[i]) for i, look in enumerate(batch)}
+
+    def said(self, looks: Sequence[Look]) -> Seen:
+        """What it saw."""
+        error, square = zip(*(self._bank[look] for look in looks), strict=True)
+        return Seen(torch.stack(error), torch.stack(square))

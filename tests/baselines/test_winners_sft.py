@@ -1,0 +1,29 @@
+"""Winners are learnt with their pairs' prompts; losers are not even read."""
+
+import pytest
+
+from magicid.baselines.winners_sft import WinnersSft
+from magicid.core.records import Adapter, Pair, Video
+from magicid.core.run import Run
+from magicid.training import reconstruction
+
+
+def test_losers_are_never_read_and_stage_one_is_where_it_starts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    losers = {pair.loser for pair in run.dir.read("pair", Pair)}
+    for video in run.dir.read("sample", Video):
+        if video.id in losers:
+            run.file(video.latents).unlink()
+    said: list[list[str]] = []
+    original = reconstruction.Clips.__init__
+
+    def noted(self: reconstruction.Clips, run: Run, files: list[str], prompts: list[str]) -> None:
+        said.append(prompts)
+        original(self, run, files, prompts)
+
+    monkeypatch.setattr(reconstruction.Clips, "__init__", noted)
+    assert WinnersSft(2, 1e-2).run(run)[0].sha256 != run.dir.read("finetune", Adapter)[0].sha256
+    assert said == [[pair.prompt for pair in run.dir.read("pair", Pair)]]
+
+
+def test_no_steps_leave_the_stage_one_adapter(run: Run) -> None:
+    assert WinnersSft(0).run(run)[0].sha256 == run.dir.read("finetune", Adapter)[0].sha256

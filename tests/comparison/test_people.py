@@ -1,0 +1,59 @@
+"""Everyone has photos, prompts and noise of their own; a run takes over what another has done under equal settings."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from magicid.comparison.people import EXAMPLES, common_of, people, person_run, share_stages
+from magicid.core.records import Prompt
+from tests.comparison.conftest import TINY
+
+pytestmark = pytest.mark.usefixtures("world")
+QUIET = Console(quiet=True)
+
+
+def test_the_first_people_are_those_of_the_examples_and_no_two_are_the_same() -> None:
+    assert people(2) == EXAMPLES[:2] and people(5) == (*EXAMPLES, 101, 102)
+    assert len(set(people(50))) == 50
+
+
+def test_photos_are_drawn_once_and_seeds_differ_between_people_and_between_experiments(tmp_path: Path) -> None:
+    common = common_of(tmp_path, 9, seed=0)
+    photo = common.photos / "photo-1.png"
+    before = photo.stat().st_mtime_ns
+    assert common_of(tmp_path, 9, seed=0) == common and photo.stat().st_mtime_ns == before
+    assert len({common.seed, common_of(tmp_path, 7, seed=0).seed, common_of(tmp_path, 9, seed=1).seed}) == 3
+
+
+def test_people_get_prompts_of_their_own(tmp_path: Path) -> None:
+    said = []
+    for person in (9, 7):
+        with person_run(common_of(tmp_path, person, 0), TINY, tmp_path / f"{person}", QUIET, until="prompts") as run:
+            said.append({prompt.text for prompt in run.dir.read("prompts", Prompt)})
+    assert not said[0] & said[1]
+
+
+def test_equal_stages_are_shared_and_the_other_run_goes_on_from_them(tmp_path: Path) -> None:
+    common, other = common_of(tmp_path, 9, 0), replace(TINY, sample=replace(TINY.sample, strengths=(1.0,)))
+    with person_run(common, TINY, tmp_path / "ours", QUIET, until="prompts") as run:
+        share_stages(run.dir, tmp_path / "theirs", common, other, ("prepare", "finetune", "prompts"))
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "theirs").rglob("*") if path.is_file()}
+    with person_run(common, other, tmp_path / "theirs", QUIET, until="sample") as theirs:
+        assert theirs.dir.settings()["sample.strengths"] == [1.0]
+        assert {path: path.stat().st_mtime_ns for path in times} == times
+        for stage in ("prepare", "finetune", "prompts"):
+            assert theirs.dir.manifest(stage).read_bytes() == (tmp_path / "ours" / stage / "manifest.jsonl").read_bytes()
+    inputs = json.loads((tmp_path / "theirs" / "sample" / "manifest.jsonl").read_text().splitlines()[0])["inputs"]
+    assert list(inputs) == ["prepare", "finetune", "prompts"]
+
+
+def test_from_the_first_stage_that_differs_on_nothing_is_shared(tmp_path: Path) -> None:
+    common, other = common_of(tmp_path, 9, 0), replace(TINY, finetune=replace(TINY.finetune, steps=6))
+    with person_run(common, TINY, tmp_path / "ours", QUIET, until="prompts") as run:
+        share_stages(run.dir, tmp_path / "theirs", common, other, ("prepare", "finetune", "prompts"))
+        assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["prepare"]
+        share_stages(run.dir, tmp_path / "strangers", replace(common, seed=1), TINY, ("prepare", "finetune"))
+        assert not (tmp_path / "strangers").exists()
