@@ -239,7 +239,8 @@ def show(console: Console, title: str, found: dict[str, dict[str, Any]]) -> None
     console.print(table)
     seconds = found["ours"]["filling_seconds"]
     console.print(
-        f"Filling the bank takes {seconds:.3f} s for each video and draw, once. fwd and bwd are passes a pair; a batch is one pass.\n"
+        f"Filling the bank takes {seconds:.3f} s for each video and draw, once. fwd and bwd are passes a pair; "
+        "a batch is one pass.\n"
     )
 
 

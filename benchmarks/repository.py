@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +45,7 @@ from magicid.rewards.identity import IdentityReward
 from magicid.rewards.motion import MotionReward
 from magicid.rewards.prompt import PromptReward
 from magicid.selection.scored import Scored
-from magicid.stages.pair import Pair
+from magicid.stages.pair import Pair, scored
 from magicid.stages.prepare import Prepare
 from magicid.stages.sample import Sample
 from magicid.stages.score import Score
@@ -58,7 +58,7 @@ SENTENCES = (
     "a student in a green sweater laughs in the library", "a pilot in a black jacket waves on the beach",
 )  # fmt: skip
 SETTINGS = {"finetune.rank": 16, "finetune.alpha": 16.0, "finetune.targets": []}
-PAIR = Pair(least=0)  # so few clips need not make pairs
+PAIR = Pair()
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,6 @@ def ours(run: Run, asked: Repository, batch: int | None = None) -> dict[str, flo
     clock, stages = Clock(), {
         "sample": Sample(finetuned_per_prompt=1, base_per_prompt=1, steps=asked.steps, batch=batch or asked.batch),
         "score": Score(),
-        "pair": PAIR,
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(run.dir.root, folder, dirs_exist_ok=True)
@@ -118,13 +117,18 @@ def ours(run: Run, asked: Repository, batch: int | None = None) -> dict[str, flo
         for name, stage in stages.items():
             records: list[Record] = clock.time(name, lambda stage=stage: stage.run(copy))
             copy.dir.publish(name, records)
+        clock.time("pair", lambda: PAIR.choose(scored(copy)))
         copy.dir.close()
     return clock.parts
 
 
 def one_lane(run: Run, asked: Repository) -> dict[str, float]:
     """Ours with nothing side by side."""
-    with patch("magicid.training.clips.side_by_side", map), patch("magicid.stages.score.side_by_side", map):
+
+    def one_by_one(work: Callable[[Any], Any], items: Sequence[Any], count: int) -> Iterator[Any]:
+        return map(work, items)
+
+    with patch("magicid.training.clips.side_by_side", one_by_one), patch("magicid.stages.score.side_by_side", one_by_one):
         return ours(run, asked)
 
 

@@ -1,16 +1,20 @@
 """The command line answers in one line, with an exit code, and lists itself without loading anything."""
 
 import errno
+import json
 import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import magicid
 from magicid.cli import COMMANDS, main
 from magicid.core import tables
+from magicid.core.errors import DataError
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -64,6 +68,14 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
         ("avatar new --seed -1 --out drawn", "seed -1: people are named by whole numbers from 0 on."),
         ("generate", "see magicid generate --help."),
         ("generate nowhere waves", "nowhere: No such file or directory"),
+        ("generate nowhere waves --steps 0", "steps 0: a clip is drawn in at least 1."),
+        ("generate nowhere waves --steps -2", "steps -2: a clip is drawn in at least 1."),
+        ("generate nowhere waves --out photos", "photos: a clip is one file in a folder that can be written."),
+        ("generate nowhere waves --out photos/1.png/new.mp4", "photos/1.png/new.mp4: a clip is one file"),
+        ("generate nowhere waves --out /", "/: a clip is one file"),
+        ("generate nowhere waves --out new/new.mp4", "nowhere: No such file or directory"),
+        ("avatar new --seed 7 --out photos/1.png --count 1 --held-out 0 --size 32", "photos/1.png: "),
+        ("avatar new --seed 7 --out photos --count 1 --held-out 0 --size 32", "photos/1.png: there already; it is not what"),
     ],
 )
 def test_a_wrong_word_is_answered_in_one_line_with_exit_code_2(
@@ -122,6 +134,37 @@ def test_a_machine_or_file_that_fails_is_one_line(
     monkeypatch.setitem(COMMANDS, "doctor", fails)
     found, line = refused(capsys, "doctor")
     assert found == code and said in line
+
+
+def test_a_name_with_a_newline_does_not_break_the_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(arguments: object) -> None:
+        raise DataError("me\n at sea.jpg: 2 faces; need exactly 1. Crop it.")
+
+    monkeypatch.setitem(COMMANDS, "doctor", fails)
+    assert refused(capsys, "doctor") == (3, "magicid: me at sea.jpg: 2 faces; need exactly 1. Crop it.\n")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """An experiment that could not measure everything."""
+
+    def run(self, quiet: bool) -> dict[str, Any]:
+        """One figure of each kind."""
+        return {"motion": float("nan"), "intervals": (0.5, float("inf"))}
+
+
+def test_json_of_an_experiment_has_null_for_what_could_not_be_measured(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    monkeypatch.setitem(tables.EXPERIMENTS, "lost", f"{__name__}:Lost")
+    assert main(["experiment", "lost", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out, parse_constant=refuse)
+    assert said == {"motion": None, "intervals": [0.5, None]}
 
 
 def test_an_error_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

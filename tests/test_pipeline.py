@@ -1,5 +1,6 @@
 """The whole path, from photos to report, on a small random Wan model and judges that need no weights."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -78,6 +79,41 @@ def test_running_again_finds_nothing_left_to_do(common: Common, finished: Path, 
 def test_other_settings_are_refused_with_the_difference(common: Common, finished: Path) -> None:
     with pytest.raises(UsageError, match=r"optimize\.beta: 500.0 there, 7.0 asked"):
         run_pipeline(common, replace(SMALL, optimize=replace(SMALL.optimize, beta=7.0)), finished, QUIET)
+
+
+def test_other_photos_are_refused_and_named(common: Common, finished: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "run"
+    shutil.copytree(common.photos, photos)
+    shutil.copytree(finished, out)
+    (out / "settings.yaml").write_text((out / "settings.yaml").read_text().replace(str(common.photos), str(photos)))
+    run_pipeline(replace(common, photos=photos), SMALL, out, QUIET).close()
+    write_png(photos / "1.png", picture((60, 44, RED)))
+    with pytest.raises(UsageError, match=r"photos: 1\.png added, gone or changed since"):
+        run_pipeline(replace(common, photos=photos), SMALL, out, QUIET)
+    shutil.rmtree(photos)
+    run_pipeline(replace(common, photos=photos), SMALL, out, QUIET).close()
+
+
+def test_a_misspelt_folder_of_photos_leaves_nothing_behind(common: Common, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run_pipeline(replace(common, photos=tmp_path / "nobody"), SMALL, tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_adapter_is_not_put_on_another_base(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    base = tmp_path / "base"
+    settings = (out / "settings.yaml").read_text()
+    shutil.copytree(next(line.split(": ")[1] for line in settings.splitlines() if line.startswith("base: ")), base)
+    (out / "settings.yaml").write_text(re.sub(r"(?m)^base: .*$", f"base: {base}", settings))
+    generate_clip(out, "someone waves", tmp_path / "same.mp4", steps=1)
+    weights = next((base / "transformer").glob("*.safetensors"))
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UsageError, match="made on another base model"):
+        generate_clip(out, "someone waves", tmp_path / "other.mp4", steps=1)
 
 
 def test_a_folder_may_be_named_relatively_and_with_brackets(

@@ -5,6 +5,7 @@ The table of commands is printed without importing any of them; an error is one 
 
 import errno
 import io
+import os
 import re
 import signal
 import sys
@@ -40,6 +41,10 @@ def generate(arguments: Sequence[str]) -> None:
         steps: int = 50
 
     asked = _parse(Arguments, arguments, "magicid generate")
+    if asked.steps < 1:
+        raise UsageError(f"steps {asked.steps}: a clip is drawn in at least 1. Choose another --steps.")
+    if asked.out and not _writable(asked.out):
+        raise UsageError(f"{asked.out}: a clip is one file in a folder that can be written. Choose another --out.")
     out = asked.out or _free_name(asked.folder / "generated.mp4")
     print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps))
 
@@ -55,8 +60,6 @@ def avatar(arguments: Sequence[str]) -> None:
 
 def experiment(arguments: Sequence[str]) -> None:
     """Measure something and print a table or, with --json, one JSON object."""
-    import json
-
     if not arguments or arguments[0].startswith("-"):
         print("experiments: " + ", ".join(tables.EXPERIMENTS))
         return
@@ -66,7 +69,11 @@ def experiment(arguments: Sequence[str]) -> None:
     chosen = _parse(kind, [a for a in rest if a != "--json"], f"magicid experiment {name}")
     result = chosen.run(quiet=as_json)  # type: ignore[attr-defined]
     if as_json:
-        print(json.dumps(result))
+        import json
+
+        from magicid.comparison.table import finite
+
+        print(json.dumps(finite(result), allow_nan=False))
 
 
 def doctor(arguments: Sequence[str]) -> None:
@@ -140,6 +147,12 @@ def _split_preset(argument: str) -> list[str]:
     return argument.split("=", 1) if argument.startswith("--preset=") else [argument]
 
 
+def _writable(path: Path) -> bool:
+    """Whether a file can be put there; folders on the way to it may be missing."""
+    nearest = next((parent for parent in path.absolute().parents if parent.exists()), path)
+    return not path.is_dir() and nearest.is_dir() and os.access(nearest, os.W_OK)
+
+
 def _free_name(path: Path) -> Path:
     number, free = 1, path
     while free.exists():
@@ -183,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = _known(error)
         if known is None:
             raise
-        print(f"magicid: {known}", file=sys.stderr)
+        print(f"magicid: {' '.join(str(known).split())}", file=sys.stderr)
         return known.exit_code
     return 0
 

@@ -14,8 +14,8 @@ from magicid.core.cost import measured
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import sha256
 from magicid.core.interfaces import Stage
-from magicid.core.records import Adapter, Metric
-from magicid.core.run import Common, Run
+from magicid.core.records import Adapter, Metric, Photo
+from magicid.core.run import EMBEDDED, Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
 from magicid.media.photo import find_photos
@@ -65,6 +65,8 @@ PRESETS = {
 
 def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
     """All settings as "stage.field" -> plain value, as `settings.yaml` holds them; paths are absolute."""
+    if common.base != EMBEDDED and Path(common.base).is_dir():
+        common = dataclasses.replace(common, base=str(Path(common.base).resolve()))
     return {"version": __version__} | _plain({"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline))
 
 
@@ -82,24 +84,41 @@ def run_pipeline(
 ) -> RunDir:
     """Bring the run in `out` to its end (or the end of stage `until`), from wherever it was; returns its folder."""
     console = console or Console()
-    folder = RunDir(out)
-    run = Run(folder, common, console)
     tables.check(tables.FAMILIES, "family", common.family)
     tables.check(tables.JUDGES, "judges", common.judges)
-    if not folder.finished("prepare"):
-        find_photos(common.photos)  # a misspelt name must not be frozen into the settings
-    weights = sorted((run.base_path / "transformer").glob("*.safetensors"))
-    if not weights:
+    names = list(tables.STAGES)
+    for name in names:
+        getattr(pipeline, name).check()
+    if not out.exists():
+        find_photos(common.photos)  # a misspelt name must leave nothing behind
+    folder = RunDir(out)
+    run = Run(folder, common, console)
+    if not any((run.base_path / "transformer").glob("*.safetensors")):
         raise DataError(f"{run.base_path}: no transformer/*.safetensors; name a folder in the diffusers layout.")
     folder.refuse_stale()
-    folder.freeze(flatten(common, pipeline) | {"base_sha256": sha256(weights[0])})
-    names = list(tables.STAGES)
+    folder.freeze(flatten(common, pipeline) | run.models)
+    _refuse_other_photos(folder, common.photos)
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
         _say(console, f"{out}: nothing left to do.")
     for name in left:
         _finish(run, name, getattr(pipeline, name))
     return folder
+
+
+def _refuse_other_photos(folder: RunDir, photos: Path) -> None:
+    """`UsageError` when the photos are not those that the run was made from; where the folder is gone, nothing is said."""
+    if not folder.finished("prepare") or not photos.is_dir():
+        return
+    aside = photos / "held_out"
+    there = {(photo.held_out, photo.source): photo.sha256 for photo in folder.read("prepare", Photo)}
+    now = {(False, path.name): sha256(path) for path in find_photos(photos)}
+    now |= {(True, path.name): sha256(path) for path in (find_photos(aside) if aside.is_dir() else [])}
+    if other := sorted({name for _, name in (key for key in there.keys() | now.keys() if there.get(key) != now.get(key))}):
+        raise UsageError(
+            f"{photos}: {', '.join(other)} added, gone or changed since {folder.root} was made; put the photos back, "
+            "choose another --out, or delete its stages' folders to do them again."
+        )
 
 
 def run_baseline(run: Run, name: str, baseline: Stage) -> Adapter:
@@ -143,11 +162,22 @@ def _say(console: Console, text: str) -> None:
 
 
 def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: int = 50) -> Path:
-    """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them."""
+    """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them.
+
+    `steps` of sampling; the guidance is that of the run's own clips.
+    """
     directory = RunDir(folder, create=False)
     settings = directory.settings()
-    common = Common(**{f.name: settings[f.name] for f in dataclasses.fields(Common)})
+    try:
+        common = Common(**{f.name: settings[f.name] for f in dataclasses.fields(Common)} | {"photos": Path(settings["photos"])})
+    except KeyError as error:
+        raise DataError(f"{folder}/settings.yaml: no {error}; bring it back, or make the run again.") from error
     run = Run(directory, common)
+    if settings.get("base_digest") != run.models["base_digest"]:
+        raise UsageError(
+            f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
+            "Bring that one back, or make the run again."
+        )
     if not directory.finished("optimize"):
         raise UsageError(
             f"{folder}: the stage 'optimize' is not finished; finish it with: magicid run {common.photos} --out {folder}."
@@ -156,7 +186,8 @@ def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: in
     load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])
     text = prompt if common.trigger.lower() in prompt.lower() else f"{common.trigger}, {prompt}"
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
+    seeds, guidance = [item_seed(seed, text)], settings.get("generate.guidance")
     with lora.using(family, "optimize"):
-        latents = sample(family, family.encode_prompts([text]), run.negative, [item_seed(seed, text)], shape, steps)
+        latents = sample(family, family.encode_prompts([text]), run.negative, seeds, shape, steps, guidance)
     write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
     return out

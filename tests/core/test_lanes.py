@@ -34,6 +34,10 @@ def test_lanes_share_the_threads_and_a_single_item_has_them_all(threads: int) ->
         assert set(side_by_side(asked, [0, 1])) == {(2, False)}
 
 
+def test_the_last_item_of_an_interrupted_work_has_no_more_threads_than_before(threads: int) -> None:
+    assert list(side_by_side(lambda _: torch.get_num_threads(), [0], count=20)) == [1]
+
+
 def test_an_error_comes_out_in_its_place_and_starts_nothing_more(threads: int) -> None:
     begun: list[int] = []
 

@@ -164,3 +164,16 @@ def test_an_item_counts_only_while_its_file_is_whole(run: RunDir) -> None:
     assert journal.get(Adapter, "x", record.file) is None
     file.unlink()
     assert journal.get(Adapter, "x", record.file) is None
+
+
+def test_settings_may_change_until_a_stage_has_begun_and_a_broken_file_is_named(run: RunDir) -> None:
+    run.freeze({"photos": "a", "seed": 0})
+    run.freeze({"photos": "b", "seed": 0})
+    assert run.settings()["photos"] == "b"
+    run.stage("prepare")
+    with pytest.raises(UsageError, match="photos: b there, c asked"):
+        run.freeze({"photos": "c", "seed": 0})
+    for text in ("photos: [", "just words", ""):
+        (run.root / "settings.yaml").write_text(text)
+        with pytest.raises(DataError, match=r"settings\.yaml: not the settings written here"):
+            run.settings()

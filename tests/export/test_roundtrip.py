@@ -1,18 +1,24 @@
 """What is exported is what was trained: the stock pipeline, given the file, predicts what the adapter in memory predicts."""
 
 import inspect
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers.loaders import lora_conversion_utils, lora_pipeline
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from magicid.core import tables
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
-from magicid.export.lora_file import trained_layers, verify
+from magicid.core.records import Metric
+from magicid.core.run import Common, Run
+from magicid.core.run_dir import RunDir
+from magicid.export.lora_file import export_adapter, trained_layers, verify
+from magicid.training.adapters import save_adapter
 from magicid.training.lora import LoraSettings
 from tests.families.tiny import HEAD, HEADS, adapter, tiny_family
 
@@ -92,3 +98,20 @@ def test_a_layer_without_a_universal_name_is_refused(families: dict[str, Family]
         pytest.raises(DataError, match="has no place"),
     ):
         export(family, weights)
+
+
+def test_the_header_tells_the_files_story(families: dict[str, Family], tmp_path: Path) -> None:
+    settings = {"finetune.rank": RANK, "finetune.alpha": ALPHA, "finetune.targets": [], "finetune.steps": 3, "base_digest": "b1"}
+    run = Run(RunDir(tmp_path / "run"), Common(tmp_path, base="somewhere", trigger="sks dog"))
+    run.family = families["wan"]
+    run.dir.freeze(settings)
+    with adapter(run.family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        record = save_adapter(run, "optimize", weights)
+    measured = [Metric("magicid", "identity", 0.25, 0.2, 0.3, 4), Metric("magicid", "motion", float("nan"), 0, 0, 0)]
+    told = {"trigger": "sks dog", "base": "somewhere", "base_digest": "b1", "finetune.steps": 3, "adapter_sha256": record.sha256}
+    for metrics, scores in (((), {}), ([*measured, Metric("base", "prompt", 0.9, 0, 1, 4)], {"scores": {"identity": 0.25}})):
+        export_adapter(run, record, tmp_path / "adapter.safetensors", metrics)
+        with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
+            header = json.loads(file.metadata()["magicid"])
+        assert header.pop("version") and header == told | scores
+    run.dir.close()

@@ -13,7 +13,7 @@ from magicid.core.errors import DataError
 from magicid.core.interfaces import Condition, Family
 from magicid.core.seeds import noise
 from magicid.training import lora, sampling
-from tests.families.tiny import GEOMETRY, adapter
+from tests.families.tiny import GEOMETRY, adapter, tiny_family
 
 PROMPTS = ["a person waves", "a person walks in the park and sits", ""]
 
@@ -142,7 +142,30 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(family: Family, tmp_path: 
         assert "\n" not in str(error.value)
 
 
-def test_hunyuan_video_samples_what_the_stock_pipeline_samples(hunyuan: Family) -> None:
+@pytest.mark.parametrize("name", tables.FAMILIES)
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("geometry.json", '{"frames": 5, "size": 32}'),
+        ("geometry.json", "[5, 32, 32]"),
+        ("geometry.json", "{"),
+        ("model_index.json", "[5]"),
+        ("model_index.json", "{}"),
+        ("model_index.json", "{"),
+    ],
+)
+def test_a_checkpoint_whose_settings_make_no_sense_is_refused_in_one_line(
+    name: str, file: str, text: str, tmp_path: Path
+) -> None:
+    kind = type(tiny_family(name, tmp_path))
+    (tmp_path / file).write_text(text)
+    with pytest.raises(DataError, match=r"^[^\n]+; .+\.$|^[^\n]+\)\. .+\.$") as error:
+        kind.load(tmp_path)
+    assert str(tmp_path / file if file == "geometry.json" else tmp_path) in str(error.value)
+
+
+def test_hunyuan_video_samples_what_the_stock_pipeline_samples(hunyuan: Family, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "autocast", lambda where: nullcontext())  # the stock pipeline computes in fp32
     prompt, pipeline = PROMPTS[1], hunyuan.pipeline
     size = {"num_frames": GEOMETRY.frames, "height": GEOMETRY.height, "width": GEOMETRY.width}
     pipeline.set_progress_bar_config(disable=True)

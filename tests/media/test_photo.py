@@ -1,5 +1,6 @@
 """Photos of every kind come out upright, 8-bit and RGB, and what is no photo is refused with a reason."""
 
+import errno
 import io
 import struct
 import zipfile
@@ -117,6 +118,15 @@ def test_no_folder_and_no_photos_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder"):
         find_photos(tmp_path / "none")
     with pytest.raises(DataError, match="0 photos"):
+        find_photos(tmp_path)
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(folder: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)  # root, as whom tests may run, may read everything
+    with pytest.raises(DataError, match=rf"^{tmp_path}: Permission denied; photos are read from it\. .+\.$"):
         find_photos(tmp_path)
 
 

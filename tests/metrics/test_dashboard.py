@@ -1,14 +1,14 @@
 """Whatever a log holds is shown once, and smoothing neither invents nor hides."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from magicid.metrics.dashboard import POINTS, _outline, _panels, constants, dashboard, read_log, smoothed, verdict
+from magicid.metrics.dashboard import PANELS, POINTS, _outline, _panels, constants, dashboard, smoothed, verdict
+from magicid.training.objectives import Errors, measures
 
 NAMES = ("loss", "win_drift", "lose_drift", "accuracy", "win_drift_q1", "win_drift_q4", "something_new")
 
@@ -28,7 +28,7 @@ def test_numbers_by_noise_level_share_a_plot_and_the_unknown_have_their_own() ->
     assert panels["Win drift by noise"] == ("win_drift_q1", "win_drift_q4")
     assert panels["Error less the reference's"] == ("win_drift", "lose_drift")
     assert panels["Something new"] == ("something_new",)
-    assert _panels(log(names=("loss_t0", "loss_t1")))[0].title == "Loss by noise"
+    assert _panels(log(names=("loss_q1", "loss_q2")))[0].title == "Loss by noise"
 
 
 def test_what_never_changes_is_said_and_not_drawn() -> None:
@@ -53,10 +53,10 @@ def test_gaps_and_what_is_no_number_are_left_out() -> None:
     assert list(dashboard([{"step": 0, "loss": math.nan}], "x")) == [] == list(dashboard([], "x"))
 
 
-def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "log.jsonl"
-    path.write_text("\n".join(map(json.dumps, log(3))) + '\n{"step": 3, "lo')
-    assert len(read_log(path)) == 3 and read_log(tmp_path / "none.jsonl") == []
+def test_a_panel_is_made_only_for_what_a_training_logs() -> None:
+    measured = measures(Errors(*torch.ones(4, 2)), torch.tensor([0.1, 0.9]), beta=1.0)
+    by_the_loop_and_the_engine = {"loss", "grad_norm", "norm_ratio"}
+    assert {name for panel in PANELS for name in panel.names} <= measured.keys() | by_the_loop_and_the_engine
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +118,18 @@ def test_a_run_that_has_only_begun_has_a_report(run_dir: RunDir) -> None:
     text = write_report(run_dir).read_text()
     assert "not evaluated yet" in text and "optimize.beta" in text
     assert "<h2>" not in text and "<svg" not in text and "<video" not in text
+
+
+def test_a_figure_says_of_how_many_clips_it_is_when_not_of_all(run_dir: RunDir) -> None:
+    run_dir.publish("generate", [Video(f"base-{i}", "base", PROMPT, i, 0.0, "", "", "") for i in range(4)])
+    run_dir.publish("evaluate", [Metric("base", "motion", 0.5, 0.4, 0.6, 3), Metric("base", "prompt", 0.9, 0.8, 1.0, 4)])
+    text = write_report(run_dir).read_text()
+    assert text.count("clips measurable") == 1 and "<small>3 of 4 clips measurable</small>" in text
+
+
+def test_the_foot_of_the_page_names_the_packages_that_made_it(run_dir: RunDir) -> None:
+    text = write_report(run_dir).read_text()
+    assert "This page was made with magicid " in text and f"torch {metadata.version('torch')}" in text
 
 
 def test_best_and_share_follow_the_direction_of_a_metric() -> None:

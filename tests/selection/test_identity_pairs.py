@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from magicid.selection.identity_pairs import identity_pairs, paper_identity_pairs
-from magicid.selection.scored import Candidate, Scored
+from magicid.selection.identity_pairs import identity_conditions, identity_pairs, paper_identity_pairs
+from magicid.selection.scored import Candidate, Scored, candidates, counted
 
 
 def videos(seed: int) -> list[Scored]:
@@ -86,3 +86,11 @@ def test_equal_gaps_are_ordered_by_name() -> None:
         ("b", "c"),
         ("b", "d"),
     ]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_counts_fall_from_all_ordered_pairs_to_the_candidates(seed: int) -> None:
+    conditions = identity_conditions(2.0, 3.0, 4.0)
+    counts = [int(part.split()[0]) for part in counted(videos(seed), conditions).split(", ")]
+    assert counts == sorted(counts, reverse=True) and len(counts) == 1 + len(conditions)
+    assert counts[0] == 36 * 35 and counts[-1] == len(candidates(videos(seed), conditions)) > 0

@@ -135,7 +135,7 @@ def test_training_puts_pairs_in_order_whatever_the_model_predicts(
         ({"draws": 4}, "draws 4 with optimize.chunk 0: .* set optimize.chunk 1"),
         ({"draws": 4, "chunk": 1, "reference": "ema"}, "draws 4 with optimize.reference ema: .* set optimize.draws 0"),
         ({"loser_safeguard": 1.5}, "loser_safeguard 1.5: must be 0 to 1"),
-        ({"share": 0}, "share 0, .* must be at least 1"),
+        ({"share": 0}, "share 0: must be at least 1; set --optimize.share to 1 or more"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused_in_one_line(

@@ -1,14 +1,19 @@
 """What the settings of selection do to the pairs of one repository."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from magicid.core.errors import UsageError
+from magicid.core.errors import DataError, UsageError
+from magicid.core.records import Photo, Score, Video
+from magicid.core.run import Run
 from magicid.selection.scored import Scored
 from magicid.stages.pair import Pair
+from tests.doubles import fake_run
 
 ORIGINS = ["static"] * 6 + ["finetuned"] * 60 + ["base"] * 14
 FEW = Pair(identity=20, dynamic=20)
@@ -20,7 +25,7 @@ def repository(seed: int = 0) -> list[Scored]:
 
 
 @pytest.mark.parametrize("rule", ["dominance", "paper"])
-@pytest.mark.parametrize(("identity", "dynamic"), [(0, 0), (9, 0), (0, 9), (9, 9)])
+@pytest.mark.parametrize(("identity", "dynamic"), [(9, 0), (0, 9), (9, 9)])
 def test_each_kind_can_be_left_out(rule: Any, identity: int, dynamic: int) -> None:
     found = Pair(identity, dynamic, rule).choose(repository())
     assert [len(pairs) for pairs in found] == [identity, dynamic]
@@ -70,3 +75,47 @@ def test_no_video_is_in_too_many_pairs_of_both_kinds_together() -> None:
 def test_rewards_that_cannot_choose_are_refused(rewards: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError, match="must hold identity, and may hold motion and prompt"):
         replace(FEW, rewards=rewards).choose(repository())
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Two photos and four clips; the base model's follow no prompt."""
+    run = fake_run(tmp_path / "run", tmp_path)
+    run.dir.publish("prepare", [Photo(name, "", "", "", "", False) for name in ("photo-0", "photo-1")])
+    clips = {"finetuned-0": (6, 4, 9), "finetuned-1": (5, 2, 9), "base-0": (1, 9, 3), "base-1": (2, 10, 1)}
+    run.dir.publish("sample", [Video(name, name.split("-")[0], name[-1], 0, 1.0, "", "", "") for name in clips])
+    rows = {"photo-0": (10, 1, 5), "photo-1": (9, 1, 5)} | clips
+    scores = [Score(name, {}, dict(zip(("identity", "motion", "prompt"), map(float, row))), {}) for name, row in rows.items()]
+    run.dir.publish("score", scores)
+    yield run
+    run.dir.close()
+
+
+def test_too_few_pairs_are_refused_with_what_each_condition_left(run: Run) -> None:
+    with pytest.raises(DataError) as error:
+        Pair(9, 9).run(run)
+    assert str(error.value) == (
+        "6 usable videos gave 4 of 9 identity pairs (30 ordered pairs, 20 whose loser is a clip, 12 with the identity gap, "
+        "4 under the motion threshold, 4 whose winner follows its prompt) and 1 of 9 dynamic pairs (12 ordered pairs, "
+        "10 whose winner is better in something, 6 with the identity gap, 2 with the motion gap, 1 with the prompt gap, "
+        "1 whose winner follows its prompt); need 4 of each kind. "
+        "Lower the gaps of --pair, or sample more clips or adapter strengths."
+    )
+
+
+def test_only_kinds_that_are_asked_for_are_counted_and_the_papers_by_their_fronts(run: Run) -> None:
+    with pytest.raises(DataError, match=r"gave 0 of 9 identity pairs \(30 ordered .*\); need 4 of each kind"):
+        Pair(9, 0, identity_least_gap=10).run(run)
+    with pytest.raises(
+        DataError, match=r"gave \d of 9 dynamic pairs \(12 ordered pairs, \d from an upper to a lower front, .*\); need"
+    ):
+        Pair(0, 9, "paper").run(run)
+
+
+def test_no_pair_at_all_is_refused_even_where_none_is_required(run: Run) -> None:
+    nothing = Pair(9, 9, identity_least_gap=10, dynamic_least_identity_gap=10, least=0)
+    with pytest.raises(
+        DataError, match=r"gave 0 of 9 identity pairs .* and 0 of 9 dynamic pairs .*; need at least 1 pair\. Lower the gaps"
+    ):
+        nothing.run(run)
+    assert [pair.kind for pair in replace(nothing, dynamic_least_identity_gap=1).run(run)] == ["dynamic"]

@@ -18,13 +18,13 @@ from tests.doubles import BLUE, GREEN, RED, FakeFamily, fake_run, picture
 Person = tuple[int, int, tuple[int, int, int]]
 
 
-def prepare(tmp_path: Path, photos: dict[str, NDArray[np.uint8]], least: int = 2) -> list[Photo]:
+def prepare(tmp_path: Path, photos: dict[str, NDArray[np.uint8]]) -> list[Photo]:
     folder = tmp_path / "photos"
     for name, image in photos.items():
         write_png(folder / f"{name}.png", image)
     run = fake_run(tmp_path / "run", folder)
     try:
-        return Prepare(least).run(run)
+        return Prepare().run(run)
     except DataError:
         assert not (tmp_path / "run" / "prepare").exists(), "something was written though a photo is bad"
         raise
@@ -48,15 +48,13 @@ def test_each_photo_becomes_a_static_clip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("people", [(), ((10, 10, RED), (100, 40, RED))])
 def test_exactly_one_face_is_required(tmp_path: Path, people: tuple[Person, ...]) -> None:
-    good = picture((10, 30, RED))
     with pytest.raises(DataError, match=rf"^beach.png: {len(people)} faces; need exactly 1\. .+ drop it\.$"):
-        prepare(tmp_path, {"a": good, "b": good, "beach": picture(*people)})
+        prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((60, 9, RED)), "beach": picture(*people)})
 
 
 def test_too_few_photos(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"photos: 1 photo; need at least 2\."):
         prepare(tmp_path, {"a": picture((10, 30, RED))})
-    assert len(prepare(tmp_path, {}, least=1)) == 1
 
 
 def test_the_outlier_is_named(tmp_path: Path) -> None:
@@ -76,6 +74,29 @@ def test_all_problems_are_counted_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"^broken\.jpg: .* \(and 2 more photos with problems\)$") as e:
-        same = {name: picture((10, 30, RED)) for name in "abc"}
+        same = {name: picture((10 + i, 30, RED)) for i, name in enumerate("abc")}
         prepare(tmp_path, same | {"empty": picture(), "x": picture((10, 30, BLUE))})
     assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", "b"), ("b", "held_out/a"), ("held_out/a", "held_out/b")])
+def test_two_photos_that_are_one_file_are_both_named(tmp_path: Path, one: str, other: str) -> None:
+    photos = {name: picture((10 + i, 30, RED)) for i, name in enumerate(("a", "b", "held_out/a", "held_out/b"))}
+    with pytest.raises(
+        DataError, match=rf"^{one}\.png and {other}\.png: the same file; all photos must be different\. Drop one\.$"
+    ):
+        prepare(tmp_path, photos | {other: photos[one]})
+
+
+def test_a_held_out_photo_of_another_person_is_named(tmp_path: Path) -> None:
+    photos = {"a": picture((10, 30, RED)), "b": picture((60, 9, RED)), "held_out/a": picture((20, 20, RED))}
+    assert [p.id for p in prepare(tmp_path / "good", photos) if p.held_out] == ["held-out-000"]
+    what = r"^held_out/x\.png: looks like another person \(similarity \.\d\d to the nearest photo .*; need \.40\)\. Drop it\.$"
+    with pytest.raises(DataError, match=what):
+        prepare(tmp_path, photos | {"held_out/x": picture((10, 30, GREEN))})
+
+
+def test_held_out_photos_are_looked_at_even_where_no_photo_will_do(tmp_path: Path) -> None:
+    photos = {"a": picture(), "b": picture(width=170), "held_out/a": picture((20, 20, RED))}
+    with pytest.raises(DataError, match=r"^a\.png: 0 faces; .* \(and 1 more photo with problems\)$"):
+        prepare(tmp_path, photos)

@@ -1,10 +1,13 @@
 """Scoring a small repository of coloured rectangles: what moves, who is red, and what a kill costs."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from magicid.core.errors import DataError
 from magicid.core.records import Photo, Video
@@ -87,3 +90,30 @@ def test_what_was_scored_before_a_kill_is_not_scored_again(run: Run, monkeypatch
 def test_a_repository_in_which_all_move_alike_is_refused(run: Run) -> None:
     with pytest.raises(DataError, match=r"have the same motion, .* or more \(capped at 0\): nothing can be preferred"):
         Score(motion_cap_percentile=0.0).run(run)
+
+
+@pytest.mark.parametrize(("lost", "said"), [("", ""), ("0", "1 of 7 videos has"), ("01", "2 of 7 videos have")])
+def test_videos_without_a_finite_score_are_counted_on_the_console_and_left_out(
+    run: Run, monkeypatch: pytest.MonkeyPatch, lost: str, said: str
+) -> None:
+    gone, original = [f"finetuned-{i}" for i in lost], Score._measure
+
+    def unmeasurable(self: Score, key: str, *arguments: object) -> Scored:
+        score = original(self, key, *arguments)  # type: ignore[arg-type]
+        return replace(score, raw=score.raw | {"identity": math.nan}) if key in gone else score
+
+    monkeypatch.setattr(Score, "_measure", unmeasurable)
+    run.console = Console(width=200)
+    with run.console.capture() as printed:
+        found = by_name(Score().run(run))
+    assert [name for name, score in found.items() if not score.scaled] == gone
+    assert ("no finite score" in printed.get()) == bool(lost) and said in printed.get()
+
+
+def test_a_repository_without_a_single_finite_score_is_refused_whatever_is_allowed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Score._measure
+    monkeypatch.setattr(Score, "_measure", lambda *a: replace(original(*a), raw={"identity": math.nan}))
+    with pytest.raises(DataError, match=r"^0 of 7 videos have finite scores"):
+        Score(most_unusable=1.0).run(run)

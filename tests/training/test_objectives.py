@@ -114,6 +114,14 @@ def test_the_guard_charges_a_moving_winner_for_its_rise() -> None:
     assert guard(0.01, moving=1) == pytest.approx(2.0 * 0.01, rel=1e-4)
 
 
+@pytest.mark.parametrize("moving", [0.0, 1.0])
+def test_the_anchor_pulls_at_moving_winners_alone_and_the_loss_at_the_reference_is_still_log_two(moving: float) -> None:
+    objective = Objective(500.0, winner_anchor=3.0)
+    loss, win, lose = weighed(drifted(0, 0), moving * torch.ones(1), objective)
+    assert float(loss) == pytest.approx(math.log(2)) and float(lose) == -125
+    assert float(win) == 125 + 3 * moving
+
+
 @pytest.mark.parametrize("kind", ["sigmoid", "ipo", "hinge"])
 def test_pairs_beyond_the_clamp_give_no_gradient_and_others_their_own(kind: str) -> None:
     gap = torch.tensor([-0.1, -0.001, 0.0, 0.001, 0.1])  # logits -25, -.25, 0, .25, 25

@@ -16,6 +16,7 @@ from magicid.avatar.dataset import FPS, FRAMES, SIZE, ClipStore
 from magicid.avatar.identity import Identity
 from magicid.avatar.renderer import render_clip
 from magicid.avatar.truth import random_truth
+from magicid.core.device import autocast
 from magicid.perception.face import align
 from magicid.perception.networks import CROP, to_input
 
@@ -35,8 +36,8 @@ def reconstructor(folder: Path) -> Reconstruct | None:
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32)  # type: ignore[no-untyped-call]
 
     def reconstruct(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        with torch.inference_mode():
-            video = decode(vae, encode(vae, to_video(np.array(clips)))[0]).clamp(-1, 1)
+        with torch.inference_mode(), autocast(vae.device):
+            video = decode(vae, encode(vae, to_video(np.array(clips)))[0]).float().clamp(-1, 1)
         return np.asarray(((video + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).numpy(), np.uint8)
 
     return reconstruct

@@ -2,16 +2,19 @@
 
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from magicid.avatar.identity import Identity
 from magicid.avatar.renderer import render_photo
-from magicid.core.errors import UsageError
-from magicid.media.photo import write_png
+from magicid.core.errors import DataError, UsageError
+from magicid.media.photo import SUFFIXES, read_photo, write_png
 
 HELD_OUT_FROM = 1000  # photo seeds from here on are never given to training
 
 
 def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: int = 256) -> None:
-    """Draw a person's photos.
+    """Draw a person's photos; other photos in the folder are left as they are, and refused.
 
     Args:
         seed: names the person.
@@ -23,8 +26,23 @@ def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: in
     if seed < 0:
         raise UsageError(f"seed {seed}: people are named by whole numbers from 0 on. Choose another --seed.")
     person = Identity.random(seed)
-    for i in range(count):
-        write_png(out / f"photo-{i + 1}.png", render_photo(person, 10_000 * seed + i, size).image)
-    for i in range(held_out):
-        write_png(out / "held_out" / f"photo-{i + 1}.png", render_photo(person, 10_000 * seed + HELD_OUT_FROM + i, size).image)
+    seeds = {out / f"photo-{i + 1}.png": 10_000 * seed + i for i in range(count)}
+    seeds |= {out / "held_out" / f"photo-{i + 1}.png": 10_000 * seed + HELD_OUT_FROM + i for i in range(held_out)}
+    images = {path: render_photo(person, number, size).image for path, number in seeds.items()}
+    for path in sorted((*out.glob("[!.]*"), *out.glob("held_out/[!.]*"))):
+        if path.suffix.lower() in SUFFIXES and not (path in images and _shows(path, images[path])):
+            rule = f"it is not what is drawn of person {seed}, and a folder holds one person's photos"
+            raise UsageError(f"{path}: there already; {rule}. Choose another --out.")
+    try:
+        for path, image in images.items():
+            write_png(path, image)
+    except OSError as error:
+        raise UsageError(f"{out}: {error.strerror}; photos need a folder that can be written. Choose another --out.") from error
     print(f"{count + held_out} photos of person {seed} in {out}")
+
+
+def _shows(path: Path, image: NDArray[np.uint8]) -> bool:
+    try:
+        return np.array_equal(read_photo(path), image)
+    except DataError:
+        return False

@@ -31,9 +31,9 @@ class Pretrain:
     parts: Annotated[tuple[str, ...], tyro.conf.Positional] = PARTS
     work: Path = Path("work/pretrain")  # clips, latents and checkpoints
     out: Path = Path(__file__).parent / "weights"
-    clips: int = 16_000  # rendered for training
+    clips: int = 32_000  # rendered for training
     autoencoder: LoopSettings = field(
-        default=LoopSettings(steps=1600, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
+        default=LoopSettings(steps=5000, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
     transformer: LoopSettings = field(
         default=LoopSettings(
@@ -87,9 +87,7 @@ def transformer(settings: Pretrain) -> None:
     model = part.TextToLatents(latents.shape[1], len(tokenizer))
     if settings.start:
         model.load(settings.start)
-    if settings.compile:
-        for block in model.transformer.blocks:
-            block.compile()
+    model.prepare(settings.compile)
     loss = part.TransformerLoss(model, tokenizer, store, latents, settings.curriculum)
     average = _train(settings, "transformer", model, loss)
     model.load_state_dict(average, strict=False)

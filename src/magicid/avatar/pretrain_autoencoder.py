@@ -1,4 +1,4 @@
-"""Step one of pretraining: a small `AutoencoderKLWan` (8x in space, 20 channels) trained on rendered clips.
+"""Step one of pretraining: a small `AutoencoderKLWan` (8x in space, 30 channels) trained on rendered clips.
 
 All of its blocks work on the 8x8 grid that the stock class's own patching makes, so it needs no upsampling, and it can
 start as the principal components of the patches: 23 dB before the first step, where a random start needed an hour.
@@ -18,7 +18,7 @@ from magicid.avatar.dataset import HELD_OUT, ClipStore, render
 from magicid.core.device import autocast
 from magicid.core.seeds import generator, item_seed
 
-CHANNELS, PATCH = 20, 8
+CHANNELS, PATCH = 30, 8
 CONSTANT = 12.0  # a channel held at this value makes the normalisation before the last layer nearly a constant factor
 
 

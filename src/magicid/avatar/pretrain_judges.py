@@ -67,7 +67,7 @@ class JudgeSettings:
     names: tuple[str, ...] = tuple(RECIPES)
     steps: int | None = None  # None: each judge's own number
     clips: int = 8000  # rendered for each of the two stores of clips
-    people: int = 1500  # of each face encoder
+    people: int = 4000  # of each face encoder
     reconstruct: bool = True  # show a part of the data as the autoencoder reconstructs it, once there is one
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from safetensors.torch import load_file
 
 from magicid.baselines.magic_me import load_rows, said_with_keywords
+from magicid.core.files import text_digest
 from magicid.core.interfaces import Frames
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
@@ -61,7 +62,8 @@ def drawn(run: Run, method: Method) -> list[Shown]:
     name = None if method.words else method.name
     with _loaded(run, method) as said:
         asked = [
-            Wanted(f"{place}-{made}", method.name, said(v.prompt), v.seed, name, method.strength) for place, v in wanted.items()
+            Wanted(f"{place}-{made}-{text_digest(v.prompt)}", method.name, said(v.prompt), v.seed, name, method.strength)
+            for place, v in wanted.items()
         ]
         how = [settings[f"generate.{key}"] for key in ("steps", "batch", "guidance")]
         videos = make_clips(run, FOLDER, asked, *how)

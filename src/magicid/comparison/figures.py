@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from magicid.avatar.judges import Classifier
 from magicid.avatar.prompts import parse
 from magicid.comparison.clips import FOLDER, Shown
+from magicid.core.files import text_digest
 from magicid.core.interfaces import Frames, VideoTextEncoder
 from magicid.core.records import ClipFigures
 from magicid.core.run import Run
@@ -31,8 +32,9 @@ _STILLS = 4  # frames of a clip that are compared with the photos
 def measure(run: Run, clips: Sequence[Shown]) -> list[ClipFigures]:
     """Figures of every clip; those that the journal holds are not measured again."""
     journal, judge, figures = Journal(run.dir, FOLDER), _Judge(run), []
+    photos = text_digest(*(photo.sha256 for photo in (*run.gallery(), *run.photos())))
     for clip in run.each("measure", clips, len(clips)):
-        key = f"figures-{clip.place}-{clip.key}"
+        key = f"figures-{clip.place}-{clip.key}-{text_digest(clip.prompt)}-{photos}"
         found = journal.get(ClipFigures, key)
         if found is None:
             found = judge(clip)

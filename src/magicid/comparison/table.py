@@ -124,7 +124,7 @@ def _frechet(method: str) -> Callable[[list[PersonFigures]], float]:
             np.array([clip.features for person in people for clip in person.by_method[name].values()])
             for name in (method, "real")
         )
-        return frechet_distance(made, real) if len(made) > 1 else math.nan
+        return frechet_distance(made, real)
 
     return distance
 

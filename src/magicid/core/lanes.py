@@ -19,14 +19,16 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def side_by_side(work: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
+def side_by_side(work: Callable[[A], B], items: Sequence[A], count: int | None = None) -> Iterator[B]:
     """`work` of each item, in the items' order; at most one result more than there are lanes is made ahead.
 
     As many lanes as CPU threads or items, which share the threads evenly. On a GPU, which one caller keeps busy, and
-    for a single item, this is `map`. `work` must not depend on what other items do; its errors come out here.
+    for a single item, this is `map`. `work` must not depend on what other items do; its errors come out here. `count`
+    is the number of items in the whole of the work, those done before an interruption included: what is left gets as
+    many threads as it had got then, on which the last bits may depend.
     """
     threads = torch.get_num_threads()
-    lanes = min(threads, len(items), os.cpu_count() or 1) if device().type == "cpu" else 1
+    lanes = min(threads, count or len(items), os.cpu_count() or 1) if device().type == "cpu" else 1
     if lanes < 2:
         yield from map(work, items)
         return

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from magicid.core import tables
-from magicid.core.errors import UsageError
+from magicid.core.errors import DataError, UsageError
+from magicid.core.files import digest
 from magicid.core.records import Photo
 from magicid.core.run_dir import RunDir
 
@@ -51,12 +52,21 @@ class Run:
         index = path / "model_index.json"
         if not index.exists():
             raise UsageError(f"base {self.common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")
-        kind = json.loads(index.read_text()).get("_class_name")
+        try:
+            kind = dict(json.loads(index.read_text())).get("_class_name")
+        except (ValueError, TypeError) as error:
+            raise DataError(f"{index}: not a model index ({error}); fetch the base model again.") from error
         if (expected := tables.PIPELINES.get(self.common.family, kind)) != kind:
             raise UsageError(
                 f"base {self.common.base!r} is a {kind}, family {self.common.family!r} needs a {expected}; set --family."
             )
         return path
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Digests of the models that the run stands on, frozen with its settings."""
+        judges = {"judges_digest": digest(WEIGHTS / "judges")} if self.common.judges == EMBEDDED else {}
+        return {"base_digest": digest(self.base_path)} | judges
 
     @cached_property
     def family(self) -> "Family":

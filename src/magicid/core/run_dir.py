@@ -54,9 +54,9 @@ class RunDir:
     def freeze(self, settings: dict[str, Any]) -> None:
         """Write the settings at first; afterwards refuse others, but for those of stages that have not begun.
 
-        Compared are the common settings (no dot in the name; not `version`, which stays the first command's) and those
-        of stages whose folder exists. What else differs replaces what the file holds; settings of baselines that are
-        not asked for stay.
+        Compared are those of stages whose folder exists, and once there is one the common settings (no dot in the name;
+        not `version`, which stays the first command's). What else differs replaces what the file holds; settings of
+        baselines that are not asked for stay.
         """
         path = self.root / "settings.yaml"
         if not path.exists():
@@ -65,10 +65,11 @@ class RunDir:
         frozen = self.settings()
         kept = {key: value for key, value in frozen.items() if key.split(".")[0] in tables.BASELINES and key not in settings}
         settings = settings | {key: frozen[key] for key in ("version",) if key in frozen} | kept
+        begun = [name for name in _parts() if self.begun(name)]
         differing = [
             key
             for key in sorted(frozen.keys() | settings.keys())
-            if frozen.get(key) != settings.get(key) and ("." not in key or self.begun(key.split(".")[0]))
+            if frozen.get(key) != settings.get(key) and (begun if "." not in key else key.split(".")[0] in begun)
         ]
         if differing:
             raise UsageError(self._refusal(frozen, settings, differing))
@@ -89,7 +90,12 @@ class RunDir:
         path = self.root / "settings.yaml"
         if not path.exists():
             raise UsageError(f"{self.root}: not a run directory (no settings.yaml); make one with: magicid run PHOTOS --out DIR.")
-        loaded: dict[str, Any] = yaml.safe_load(path.read_text())
+        try:
+            loaded: dict[str, Any] = dict(yaml.safe_load(path.read_text()))
+        except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{path}: not what was written here (name: value); bring it back, or choose another --out."
+            ) from error
         return loaded
 
     # stages

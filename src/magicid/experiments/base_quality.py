@@ -1,6 +1,9 @@
 """How good the embedded base model is: clips of held-out prompts beside real renders of the same prompts."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from rich.table import Table
 from magicid.avatar.dataset import FPS, HELD_OUT, item, render
 from magicid.avatar.judges import AvatarDetector, AvatarFaceEncoder, Classifier
 from magicid.avatar.truth import ACTIONS
-from magicid.core.files import sha256
+from magicid.core.files import publish, sha256
 from magicid.core.interfaces import Frames
 from magicid.core.run import WEIGHTS
 from magicid.core.seeds import item_seed
@@ -55,8 +58,12 @@ class BaseQuality:
             }
         people = {name: _people(clips) for name, clips in (("made", made), ("real", real))}
         actions = [truth.action for truth in truths]
-        motion = {a: _mean_where(people["made"][2], actions, a) / _mean_where(people["real"][2], actions, a) for a in ACTIONS}
-        within = {name: float(np.nanmean(values[0])) for name, values in people.items()}
+
+        def moved(name: str, action: str) -> float:
+            return _mean(value for value, shown in zip(people[name][2], actions, strict=True) if shown == action)
+
+        motion = {action: moved("made", action) / (moved("real", action) or math.nan) for action in ACTIONS}
+        within = {name: _mean(values[0]) for name, values in people.items()}
         across = {name: values[1] for name, values in people.items()}
         result = {
             **{f"{field}_accuracy": right["made"][field] for field in FIELDS},
@@ -86,15 +93,14 @@ class BaseQuality:
         family.transformer.to(device())
         g = family.geometry
         shape, negative = family.latents_shape(g.frames, g.height, g.width), family.encode_prompts([""])
-        self.work.mkdir(parents=True, exist_ok=True)
         parts = []
         for start in range(0, len(sentences), self.batch):
-            path = self.work / f"{_digest()[:12]}-{self.steps}-{self.guidance}-{start}-{self.batch}.npy"
+            texts = sentences[start : start + self.batch]
+            path = self.work / f"{_digest()[:12]}-{self.steps}-{self.guidance}-{start}-{len(texts)}.npy"
             if not path.exists():
-                texts = sentences[start : start + self.batch]
                 seeds = [item_seed(0, "base_quality", start + i) for i in range(len(texts))]
                 latents = sample(family, family.encode_prompts(texts), negative, seeds, shape, self.steps, self.guidance)
-                np.save(path, to_frames(family.decode(latents)))
+                publish(path, partial(np.save, arr=to_frames(family.decode(latents))))
                 console.print(f"{start + len(texts)} of {len(sentences)} clips")
             parts.append(np.load(path))
         return np.concatenate(parts)
@@ -113,29 +119,35 @@ def _people(clips: Frames) -> tuple[list[float], float, list[float]]:
         faces = embed_faces(seen, encoder)
         faces = faces[np.isfinite(faces[:, 0])]
         if len(faces) > 1:
-            cosines = faces @ faces.T
-            within.append(float((cosines.sum() - len(faces)) / (len(faces) * (len(faces) - 1))))
+            within.append(_likeness(faces))
             mean = faces.mean(0)
             means.append(mean / np.linalg.norm(mean))
         measure = subject_motion(clip, [None if f is None else f.box for f in seen.faces], FPS)
         motions.append(float("nan") if measure.value is None else measure.value)
-    all_means = np.stack(means)
-    cosines = all_means @ all_means.T
-    across = float((cosines.sum() - len(means)) / (len(means) * (len(means) - 1)))
-    return within, across, motions
+    return within, _likeness(np.array(means)), motions
 
 
-def _mean_where(values: list[float], names: list[str], name: str) -> float:
-    return float(np.nanmean([v for v, n in zip(values, names, strict=True) if n == name]))
+def _likeness(vectors: NDArray[np.floating]) -> float:
+    """Mean cosine of two different unit vectors (N, D); nan where there are no two."""
+    count = len(vectors)
+    return float((vectors @ vectors.T).sum() - count) / (count * (count - 1)) if count > 1 else math.nan
+
+
+def _mean(values: Iterable[float]) -> float:
+    """Of those that are finite; nan of none."""
+    found = [value for value in values if math.isfinite(value)]
+    return float(np.mean(found)) if found else math.nan
 
 
 def contact_sheet(clips: Frames, columns: int = 4, shown: tuple[int, ...] = (0, 4, 8, 12, 16)) -> NDArray[np.uint8]:
-    """Rows of clips, `columns` a row, five frames of each side by side, twice enlarged."""
+    """Rows of clips, `columns` a row where there are so many, five frames of each side by side, twice enlarged."""
     strips = [np.concatenate([clip[i] for i in shown], 1) for clip in clips]
+    columns = min(columns, len(strips))
+    strips += [np.full_like(strips[0], 255)] * (-len(strips) % columns)
     edge = np.full((strips[0].shape[0], 4, 3), 255, np.uint8)
     rows = [
         np.concatenate([part for strip in strips[i : i + columns] for part in (strip, edge)], 1)
-        for i in range(0, len(strips) - columns + 1, columns)
+        for i in range(0, len(strips), columns)
     ]
     sheet: NDArray[np.uint8] = np.concatenate(rows, 0).repeat(2, 0).repeat(2, 1)
     return sheet

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from magicid.avatar.judge_figures import judge_figures
+from magicid.comparison.table import finite
 from magicid.core.run import WEIGHTS
 
 
@@ -22,5 +23,5 @@ class JudgeQuality:
         """Measure, print unless `quiet`, and return the figures."""
         figures: dict[str, Any] = judge_figures(self.work, WEIGHTS / "judges", self.clips, self.people)
         if not quiet:
-            Console().print_json(data=figures)
+            Console().print_json(data=finite(figures))
         return figures

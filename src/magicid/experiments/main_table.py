@@ -89,7 +89,9 @@ class MainTable:
     def _pipeline(self) -> Pipeline:
         preset = PRESETS[self.preset]
         return replace(
-            preset, prompts=replace(preset.prompts, evaluation=self.prompts), generate=replace(preset.generate, seeds=self.seeds)
+            preset,
+            prompts=replace(preset.prompts, evaluation=self.prompts, source="grammar"),
+            generate=replace(preset.generate, seeds=self.seeds),
         )
 
     def _baselines(self, pipeline: Pipeline) -> dict[str, Stage]:

@@ -1,7 +1,7 @@
 """The demo's table on several people: base, fine-tuned and MagicID, with the ceiling of real renders beside them."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,7 +58,9 @@ class ThreeRows:
     def _person(self, person: int, console: Console) -> list[tuple[str, str, dict[str, float]]]:
         """(method, clip, figures) of every evaluation clip of one person, the ceiling's included."""
         out = self.work / f"{self.preset}-{self.seed}" / f"person-{person}"
-        with person_run(common_of(self.work, person, self.seed), PRESETS[self.preset], out, console) as run:
+        preset = PRESETS[self.preset]
+        pipeline = replace(preset, prompts=replace(preset.prompts, source="grammar"))
+        with person_run(common_of(self.work, person, self.seed), pipeline, out, console) as run:
             measured: dict[str, dict[str, float]] = json.loads((out / "evaluate" / "values.json").read_text())
             measured |= self._ceiling(run, person)
         return [(*clip.split("-", 1), numbers) for clip, numbers in measured.items()]  # type: ignore[misc]

@@ -5,6 +5,8 @@ memory: a file that loses anything never stands there.
 """
 
 import json
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from magicid.core import tables
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
 from magicid.core.interfaces import Family
-from magicid.core.records import Adapter
+from magicid.core.records import Adapter, Metric
 from magicid.core.run import Run
 from magicid.core.seeds import noise
 from magicid.training import lora
@@ -26,12 +28,19 @@ CHECK, LOADED = "export_check", "export_loaded"  # names of adapters in memory
 _REMEDY = "the export is wrong for this family; use finetune.targets that it knows."
 
 
-def export_adapter(run: Run, record: Adapter, path: Path) -> None:
-    """Write the adapter of `record` to `path` and verify it; `DataError` when anything would be lost."""
+def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metric] = ()) -> None:
+    """Write the adapter of `record` to `path` and verify it; `DataError` when anything would be lost.
+
+    `metrics` are the evaluation's: those of MagicID stand in the header.
+    """
     settings = run.dir.settings()
     exported = tables.load(tables.EXPORTS, "export of", run.common.family)
     tensors = exported(load_file(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
-    story = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base, "adapter_sha256": record.sha256}
+    story: dict[str, Any] = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base}
+    story |= {key: settings[key] for key in ("base_digest", "finetune.steps", "optimize.steps") if key in settings}
+    story["adapter_sha256"] = record.sha256
+    if scores := {m.name: round(m.value, 6) for m in metrics if m.method == "magicid" and math.isfinite(m.value)}:
+        story["scores"] = scores
     header = {"magicid": json.dumps(story)}  # one key, since safetensors writes several in random order
 
     def write(target: Path) -> None:

@@ -59,13 +59,18 @@ class HunyuanVideo:
         """Load a folder, with the settings in its `geometry.json` if there is one."""
         try:
             pipeline = HunyuanVideoPipeline.from_pretrained(str(path), dtype=dtype)
-        except (OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise DataError(f"{path}: not a HunyuanVideo checkpoint in the diffusers layout ({reason}).") from error
+        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise DataError(f"{path}: no HunyuanVideo checkpoint in the diffusers layout ({reason}). Fetch it again.") from error
         beside = Path(path) / "geometry.json"
-        settings = json.loads(beside.read_text()) if beside.exists() else {}
-        own = {key: settings.pop(key) for key in ("embedded_guidance", "prompt_template") if key in settings}
-        return cls(pipeline, Geometry(**settings) if settings else DEFAULT, **own)
+        try:
+            settings = json.loads(beside.read_text()) if beside.exists() else {}
+            own = {key: settings.pop(key) for key in ("embedded_guidance", "prompt_template") if key in settings}
+            geometry = Geometry(**settings) if settings else DEFAULT
+        except (OSError, ValueError, TypeError) as error:
+            rule = "it holds frames, height, width, fps, guidance, embedded_guidance, prompt_template. Mend it, or delete it."
+            raise DataError(f"{beside}: {error}; {rule}") from error
+        return cls(pipeline, geometry, **own)
 
     @property
     def device(self) -> torch.device:

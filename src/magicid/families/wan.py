@@ -44,10 +44,15 @@ class Wan:
         """Load a folder; `geometry.json` beside `model_index.json` overrides the family's clip size."""
         try:
             pipeline = WanPipeline.from_pretrained(str(path), dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not a Wan checkpoint in the diffusers layout ({str(error).splitlines()[0]}).") from error
+        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise DataError(f"{path}: no Wan checkpoint in the diffusers layout ({reason}). Fetch it again.") from error
         beside = Path(path) / "geometry.json"
-        geometry = Geometry(**json.loads(beside.read_text())) if beside.exists() else DEFAULT
+        try:
+            geometry = Geometry(**json.loads(beside.read_text())) if beside.exists() else DEFAULT
+        except (OSError, ValueError, TypeError) as error:
+            rule = "it holds frames, height, width, fps and guidance. Mend it, or delete it for the family's own."
+            raise DataError(f"{beside}: {error}; {rule}") from error
         return cls(pipeline, geometry)
 
     @property

@@ -34,9 +34,12 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 
 def find_photos(folder: Path) -> list[Path]:
     """The pictures of a folder, by suffix and sorted by name; hidden files and folders inside it are not looked at."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; photos are read from one. Name the folder that holds them.")
-    photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    try:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; photos are read from one. Name the folder that holds them.")
+        photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}; photos are read from it. Allow reading it, or name another.") from error
     if not photos:
         raise DataError(f"{folder}: 0 photos; need some in {', '.join(SUFFIXES)}. Put photos of the person there.")
     return photos

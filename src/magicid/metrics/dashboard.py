@@ -3,12 +3,10 @@
 Numbers that belong together share a plot (`PANELS`), those told by noise level get one plot a number, the rest one each.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from magicid.metrics.svg import BLUE, GREEN, GREY, INK, ORANGE, PINK, PURPLE, em
 Line = Mapping[str, Any]
 POINTS = 100  # of a smoothed curve
 WINDOW = 0.08  # of the steps, that a smoothed point looks at
-_BIN = re.compile(r"(.+)_[tq](\d+)")  # win_drift_q3: at the third quarter of noise, from clean
+_BIN = re.compile(r"(.+)_q(\d+)")  # win_drift_q3: at the third quarter of noise, from clean
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,8 @@ PANELS = (
         None,
         True,
     ),
-    Panel("Prediction's size by the reference's", ("velocity_ratio", "norm_ratio"), "Far from 1 the model collapses.", 1.0),
+    Panel("Prediction's size by the reference's", ("norm_ratio",), "Far from 1 the model collapses.", 1.0),
     Panel("Errors", ("win", "lose", "reference_win", "reference_lose")),
-    Panel("Beta", ("beta",)),
     Panel("Gradient norm", ("grad_norm",), "", None, True),
 )
 _COLOURS = {
@@ -65,11 +62,6 @@ _COLOURS = {
     "reference_win": GREY,
     "reference_lose": PURPLE,
 }
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a log; what stands after the last newline was torn off."""
-    return [json.loads(line) for line in path.read_text().split("\n")[:-1]] if path.exists() else []
 
 
 def dashboard(lines: Sequence[Line], key: str) -> Iterator[tuple[str, Markup, str]]:
@@ -111,7 +103,8 @@ def verdict(lines: Sequence[Line]) -> str:
     above, end = float((win[:, 1] > 0).mean()), (float(win[-last:, 1].mean()), float(lose[-last:, 1].mean()))
     return (
         f"The winner's error was above the reference's in {above:.0%} of the steps. Over the last tenth it is {end[0]:+.3f} from "
-        f"the reference's, the loser's {end[1]:+.3f}. A sound run lowers the winner's; a failing one raises both, the loser's faster."
+        f"the reference's, the loser's {end[1]:+.3f}. A sound run lowers the winner's; "
+        "a failing one raises both, the loser's faster."
     )
 
 

@@ -2,11 +2,12 @@
 
 import base64
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
@@ -14,8 +15,9 @@ from PIL import Image
 from magicid.core.files import publish_text
 from magicid.core.records import Metric, Pair, Photo, Record, Score, Video
 from magicid.core.run_dir import RunDir
-from magicid.metrics.dashboard import constants, dashboard, read_log, verdict
+from magicid.metrics.dashboard import constants, dashboard, verdict
 from magicid.metrics.scatter import repository_plot
+from magicid.training.log import Log
 
 R = TypeVar("R", bound=Record)
 
@@ -50,6 +52,7 @@ def write_report(run_dir: RunDir) -> Path:
         name=run_dir.root.resolve().name,
         sentence=summary(columns, rows, len(photos)),
         labels=LABELS, methods=METHODS, columns=columns, rows=rows,
+        made=Counter(video.origin for video in _records(run_dir, "generate", Video)),
         photos=[(p.source, _embedded(run_dir.root / p.image, "image/png")) for p in photos],
         clips=list(_clips(run_dir)),
         pixelated=_small(run_dir, photos),
@@ -60,10 +63,10 @@ def write_report(run_dir: RunDir) -> Path:
         training=[
             (title, list(dashboard(lines, stage)), f"{verdict(lines)} {constants(lines)}".strip())
             for stage, title in TRAINING.items()
-            if (lines := read_log(run_dir.root / stage / "log.jsonl"))
+            if (lines := Log(run_dir.root / stage / "log.jsonl").read())
         ],
-        settings={key: value for key, value in settings.items() if not key.startswith("versions.")},
-        versions=_versions(settings),
+        settings=settings,
+        versions=_versions(),
     )  # fmt: skip
     publish_text(run_dir.root / "report.html", text)
     return run_dir.root / "report.html"
@@ -134,8 +137,7 @@ def _clips(run_dir: RunDir) -> Iterator[tuple[str, int, dict[str, str]]]:
     return ((prompt, seed, clips) for (prompt, seed), clips in groups.items())
 
 
-def _versions(settings: dict[str, Any]) -> dict[str, str]:
-    """Those frozen with the run, else those installed now."""
-    frozen = {key.removeprefix("versions."): str(v) for key, v in settings.items() if key.startswith("versions.")}
-    installed = {d.name.lower(): d.version for d in metadata.distributions() if d.name} if not frozen else {}
-    return frozen or {name: installed[name] for name in PACKAGES if name in installed}
+def _versions() -> dict[str, str]:
+    """What is installed where the page is made; the run itself may have seen others."""
+    installed = {d.name: d.version for d in metadata.distributions()}
+    return {name: installed[name] for name in PACKAGES if name in installed}

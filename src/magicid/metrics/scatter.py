@@ -113,7 +113,7 @@ def _draw_fronts(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
     half = (len(layers) + 1) // 2 - 1
     for i, layer in enumerate(layers):
         x, y = zip(*sorted((points[j] for j in layer), key=lambda p: (p[0], -p[1])))
-        edge = {"color": PINK, "drawstyle": "steps-pre", "zorder": 2}  # all that lies left and below is beaten
+        edge: dict[str, Any] = {"color": PINK, "drawstyle": "steps-pre", "zorder": 2}  # all that lies left and below is beaten
         if i == 0:
             axes.plot([0, *x, x[-1]], [y[0], *y, 0], lw=1.6, label="first front", **edge)
         elif i == half:

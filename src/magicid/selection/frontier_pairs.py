@@ -5,11 +5,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from magicid.core import pareto
-from magicid.selection.scored import Candidate, RewardName, Scored, follows, spread
+from magicid.selection.scored import Candidate, Conditions, RewardName, Scored, candidates, follows, spread
 
 AXES: tuple[RewardName, ...] = ("identity", "motion")
 
@@ -20,6 +21,17 @@ def fronts(videos: Sequence[Scored], axes: Sequence[RewardName] = AXES) -> list[
     return [[videos[i] for i in front] for front in pareto.fronts(points)]
 
 
+def paper_conditions(videos: Sequence[Scored], axes: Sequence[RewardName], least_prompt: float) -> Conditions:
+    """What a dynamic pair must be as the paper has it: from the upper half of the fronts to the lower."""
+    layers = fronts(videos, axes)
+    upper = {v.id for layer in layers[: (len(layers) + 1) // 2] for v in layer}
+    return {
+        "from an upper to a lower front": lambda c: c.winner.id in upper and c.loser.id not in upper,
+        "with an identity gap": lambda c: c.gap("identity") > 0,
+        "whose winner follows its prompt": lambda c: follows(c.winner, least_prompt),
+    }
+
+
 def paper_pairs(
     videos: Sequence[Scored],
     count: int,
@@ -28,12 +40,22 @@ def paper_pairs(
     taken: Sequence[Candidate] = (),
 ) -> list[Candidate]:
     """As the paper has it: winners from the upper half of the fronts, losers from the lower, largest identity gap first."""
-    layers = fronts(videos, axes)
-    middle = (len(layers) + 1) // 2
-    upper = [v for layer in layers[:middle] for v in layer if follows(v, least_prompt)]
-    lower = [v for layer in layers[middle:] for v in layer]
-    candidates = [Candidate(w, s) for w in upper for s in lower if w.identity > s.identity]
-    return spread(sorted(candidates, key=lambda c: (-c.gap("identity"), *c.ids)), count, taken=taken)
+    found = candidates(videos, paper_conditions(videos, axes, least_prompt))
+    return spread(sorted(found, key=lambda c: (-c.gap("identity"), *c.ids)), count, taken=taken)
+
+
+def dominance_conditions(least_gaps: Mapping[RewardName, float], least_prompt: float) -> Conditions:
+    """What a dynamic pair must be by our rule."""
+    axes = [name for name, least in least_gaps.items() if least >= 0]
+
+    def widely(name: RewardName, c: Candidate) -> bool:
+        return c.gap(name) >= least_gaps[name]
+
+    return {
+        "whose winner is better in something": lambda c: any(c.gap(name) > 0 for name in axes),
+        **{f"with the {name} gap": partial(widely, name) for name in least_gaps},
+        "whose winner follows its prompt": lambda c: follows(c.winner, least_prompt),
+    }
 
 
 def dominance_pairs(
@@ -49,15 +71,7 @@ def dominance_pairs(
     The widest has the largest product of gaps in identity and motion. A stranger who moves, or a likeness that stands
     still, wins nothing here. A gap below 0 is what the winner may be worse by; it takes no part in dominance.
     """
-    axes = [name for name, least in least_gaps.items() if least >= 0]
-    candidates = [
-        Candidate(winner, loser)
-        for winner in videos
-        if follows(winner, least_prompt)
-        for loser in videos
-        if any(winner.reward(name) > loser.reward(name) for name in axes)
-        and all(winner.reward(name) - loser.reward(name) >= least for name, least in least_gaps.items())
-    ]
+    found = candidates(videos, dominance_conditions(least_gaps, least_prompt))
     wide = [name for name in AXES if name in least_gaps]
-    candidates.sort(key=lambda c: (not c.same_prompt, -math.prod(c.gap(name) for name in wide), *c.ids))
-    return spread(candidates, count, most_uses, taken=taken)
+    found.sort(key=lambda c: (not c.same_prompt, -math.prod(c.gap(name) for name in wide), *c.ids))
+    return spread(found, count, most_uses, taken=taken)

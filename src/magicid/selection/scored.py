@@ -1,7 +1,7 @@
 """What selection knows of a video, and how candidates become pairs."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -44,6 +44,28 @@ class Candidate:
     def ids(self) -> tuple[str, str]:
         """Winner, loser."""
         return self.winner.id, self.loser.id
+
+
+Conditions = Mapping[str, Callable[[Candidate], bool]]  # what is said of the candidates that fulfil it -> whether one does
+
+
+def candidates(videos: Sequence[Scored], conditions: Conditions) -> list[Candidate]:
+    """The ordered pairs that fulfil all conditions."""
+    return [c for c in _ordered(videos) if all(holds(c) for holds in conditions.values())]
+
+
+def counted(videos: Sequence[Scored], conditions: Conditions) -> str:
+    """How many ordered pairs there are, and how many each condition leaves of those that fulfil the ones before it."""
+    left = list(_ordered(videos))
+    said = [f"{len(left)} ordered pairs"]
+    for what, holds in conditions.items():
+        left = [c for c in left if holds(c)]
+        said.append(f"{len(left)} {what}")
+    return ", ".join(said)
+
+
+def _ordered(videos: Sequence[Scored]) -> Iterator[Candidate]:
+    return (Candidate(winner, loser) for winner in videos for loser in videos if winner is not loser)
 
 
 def follows(winner: Scored, least_prompt: float) -> bool:

@@ -23,6 +23,9 @@ from magicid.perception.face import observe, reference_faces
 class Evaluate:
     """Nothing to set: the clips are those of `generate`."""
 
+    def check(self) -> None:
+        """Nothing to refuse."""
+
     def run(self, run: Run) -> Sequence[Metric]:
         """Measure every clip, average per method, and export the adapter."""
         videos = run.dir.read("generate", Video)
@@ -37,10 +40,11 @@ class Evaluate:
                 record = Value(video.id, video_metrics(seen, run.judges, references))
                 journal.add(record, video.id)
             values[video.id] = record.values
-        export_adapter(run, run.dir.read("optimize", Adapter)[0], run.dir.root / "adapter.safetensors")
         publish_text(run.dir.stage("evaluate") / "values.json", json.dumps(values))
         methods = dict.fromkeys(video.origin for video in videos)
-        return [metric for method in methods for metric in _metrics(method, videos, values)]
+        metrics = [metric for method in methods for metric in _metrics(method, videos, values)]
+        export_adapter(run, run.dir.read("optimize", Adapter)[0], run.dir.root / "adapter.safetensors", metrics)
+        return metrics
 
 
 def gallery(run: Run) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
+from magicid.core.checks import at_least, positive
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.training import lora
@@ -39,6 +40,12 @@ class Finetune:
     def loop(self, steps: int) -> LoopSettings:
         """The training's course for so many steps."""
         return LoopSettings(steps, self.learning_rate, self.weight_decay)
+
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        at_least("finetune", 1, steps=self.steps, batch=self.batch, rank=self.rank)
+        positive("finetune", learning_rate=self.learning_rate, alpha=self.alpha)
+        at_least("finetune", 0, weight_decay=self.weight_decay)
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""

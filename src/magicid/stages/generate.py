@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from magicid.core.checks import at_least
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
@@ -21,6 +22,10 @@ class Generate:
     steps: int = 50
     batch: int = 10
     guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
+
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        at_least("generate", 1, seeds=self.seeds, steps=self.steps, batch=self.batch)
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""

@@ -5,13 +5,14 @@ The formulae are in training/objectives, the engine in training/preference; here
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from magicid.core import records
+from magicid.core.checks import at_least, one_of, positive, within
 from magicid.core.errors import UsageError
 from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Video
@@ -26,6 +27,8 @@ from magicid.training.recompute import Level, recomputing
 from magicid.training.reconstruction import learn
 from magicid.training.timesteps import Drawing, Draws, Times
 
+Kind = Literal["sigmoid", "ipo", "hinge"]
+Reference = Literal["stage_one", "base", "ema"]
 BETA_STEPS = 8  # automatic beta looks at the pairs of this many steps
 
 
@@ -39,11 +42,12 @@ class Optimize:
     batch: int = 4  # pairs
     beta: float = 500.0  # applies to mean squared errors, see docs/paper.md; 0: chosen from the reference's errors by beta_gap
     beta_gap: float = 0.02  # automatic beta: a gap of this share of the reference's median error is a logit of 1
-    loss: Literal["sigmoid", "ipo", "hinge"] = "sigmoid"
+    loss: Kind = "sigmoid"
     winner_guard: float = 0.0  # weight of relu(e(w) - e_ref(w)) on winners that move
+    winner_anchor: float = 0.0  # weight of e(w) - e_ref(w) on them: they are learnt besides being preferred
     loser_safeguard: float = 0.0  # mu, 0 to 1: the loser's gradient shrinks until the winner's error falls; 0: never
     logit_clamp: float = 0.0  # pairs whose |beta/2 gap| is above it give no gradient; 0: none
-    reference: Literal["stage_one", "base", "ema"] = "stage_one"  # ours; the model without an adapter; an average of the policy
+    reference: Reference = "stage_one"  # ours; the model without an adapter; an average of the policy
     reference_decay: float = 0.999  # of the average, a step
     times: Times = "uniform"
     times_by_kind: bool = False  # identity pairs in the cleaner half of the noise path, dynamic pairs in the noisier
@@ -52,9 +56,32 @@ class Optimize:
     chunk: int = 0  # pairs whose activations are in memory together; 0: the batch; 1: video by video, the least memory
     recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
 
+    def check(self) -> None:
+        """Refuse settings that cannot work, or do not go together."""
+        at_least("optimize", 1, steps=self.steps, batch=self.batch, share=self.share)
+        positive("optimize", learning_rate=self.learning_rate, beta_gap=self.beta_gap)
+        at_least("optimize", 0, weight_decay=self.weight_decay, beta=self.beta, winner_guard=self.winner_guard)
+        at_least("optimize", 0, winner_anchor=self.winner_anchor, logit_clamp=self.logit_clamp)
+        at_least("optimize", 0, draws=self.draws, chunk=self.chunk)
+        within("optimize", 0, 1, loser_safeguard=self.loser_safeguard, reference_decay=self.reference_decay)
+        one_of("optimize", get_args(Kind), loss=self.loss)
+        one_of("optimize", get_args(Reference), reference=self.reference)
+        one_of("optimize", get_args(Times), times=self.times)
+        one_of("optimize", get_args(Level), recompute=self.recompute)
+        if self.draws and self.chunk != 1:
+            raise UsageError(
+                f"optimize.draws {self.draws} with optimize.chunk {self.chunk}: kept errors hold for videos that go through the "
+                "model one by one; set optimize.chunk 1."
+            )
+        if self.draws and self.reference == "ema":
+            raise UsageError(
+                f"optimize.draws {self.draws} with optimize.reference ema: its errors change at every step and cannot be kept; "
+                "set optimize.draws 0."
+            )
+
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `optimize/adapter.safetensors`."""
-        self._check()
+        self.check()
         family = run.family
         stage_one = run.dir.read("finetune", Adapter)[0]
         for name in (POLICY, REFERENCE):
@@ -75,7 +102,7 @@ class Optimize:
         return [adapter]
 
     def _loss(self, family: Family, data: PairData, seed: int) -> Loss:
-        objective = Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp)
+        objective = Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp, self.winner_anchor)
         frozen = None if self.reference == "base" else REFERENCE
         evaluate = PairStep(family, data, objective, frozen, self.chunk, self.loser_safeguard, keep=self.draws > 0)
         shape = tuple(data.latents.shape[1:])
@@ -98,23 +125,3 @@ class Optimize:
             return value, numbers
 
         return loss
-
-    def _check(self) -> None:
-        """One line for settings that do not go together."""
-        if self.reference not in ("stage_one", "base", "ema"):
-            raise UsageError(f"optimize.reference {self.reference!r} is unknown; choose stage_one, base or ema.")
-        if self.draws and self.chunk != 1:
-            raise UsageError(
-                f"optimize.draws {self.draws} with optimize.chunk {self.chunk}: kept errors hold for videos that go through the "
-                "model one by one; set optimize.chunk 1."
-            )
-        if self.draws and self.reference == "ema":
-            raise UsageError(
-                f"optimize.draws {self.draws} with optimize.reference ema: its errors change at every step and cannot be kept; "
-                "set optimize.draws 0."
-            )
-        for name, value, most in (("loser_safeguard", self.loser_safeguard, 1.0), ("reference_decay", self.reference_decay, 1.0)):
-            if not 0 <= value <= most:
-                raise UsageError(f"optimize.{name} {value}: must be 0 to 1; choose such a number.")
-        if self.share < 1 or self.batch < 1:
-            raise UsageError(f"optimize.share {self.share}, optimize.batch {self.batch}: must be at least 1.")

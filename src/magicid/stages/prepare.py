@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from magicid.core.checks import at_least
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
 from magicid.core.records import Photo
@@ -38,6 +39,10 @@ class Prepare:
 
     least_photos: int = 2
 
+    def check(self) -> None:
+        """Refuse settings that cannot work: a photo is never compared with itself, so two are needed."""
+        at_least("prepare", 2, least_photos=self.least_photos)
+
     def run(self, run: Run) -> list[Photo]:
         """Write `prepare/photo-000.png` and its latents (C, F, H, W) for every photo, or nothing.
 
@@ -53,7 +58,7 @@ class Prepare:
         problems += _strangers(run, portraits)
         aside = run.common.photos / "held_out"
         held_out, others = _look(run, find_photos(aside)) if aside.is_dir() else ([], [])
-        problems += others
+        problems += others + _strangers_aside(run, portraits, held_out) + _copies(run, [*portraits, *held_out])
         if problems:
             more = len(problems) - 1
             rest = f" (and {_count(more, 'more photo')} with problems)" if more else ""
@@ -116,6 +121,36 @@ def _strangers(run: Run, portraits: Sequence[Portrait]) -> list[str]:
     return problems
 
 
+def _strangers_aside(run: Run, portraits: Sequence[Portrait], held_out: Sequence[Portrait]) -> list[str]:
+    """A line for each held-out photo that is like none of the photos of training.
+
+    The nearest counts, as in the identity reward: by the median 3 of 160 photos of 40 drawn people would be strangers to
+    themselves, by the nearest none.
+    """
+    if not portraits or not held_out:
+        return []
+    encoder = run.judges.face_reward
+    known, others = (encoder.embed(np.stack([portrait.crop for portrait in some])) for some in (portraits, held_out))
+    nearest = (others @ known.T).max(1).tolist()
+    return [
+        f"{_name(run, portrait)}: looks like another person (similarity {_short(cosine)} to the nearest photo outside held_out;"
+        f" need {_short(encoder.same_person)}). Drop it."
+        for portrait, cosine in zip(held_out, nearest, strict=True)
+        if cosine < encoder.same_person
+    ]
+
+
+def _copies(run: Run, portraits: Sequence[Portrait]) -> list[str]:
+    """A line for each photo that is one before it again: it would be as like its twin as nothing else is."""
+    first: dict[str, Portrait] = {}
+    twins = [(first.setdefault(sha256(portrait.path), portrait), portrait) for portrait in portraits]
+    return [
+        f"{_name(run, one)} and {_name(run, other)}: the same file; all photos must be different. Drop one."
+        for one, other in twins
+        if one is not other
+    ]
+
+
 @torch.no_grad()
 def _keep(run: Run, key: str, portrait: Portrait, held_out: bool) -> Photo:
     image = run.path("prepare", f"{key}.png")
@@ -127,6 +162,11 @@ def _keep(run: Run, key: str, portrait: Portrait, held_out: bool) -> Photo:
     tensors = {"latents": run.family.encode(to_tensor(still[None]))[0].float().cpu().contiguous()}
     publish(run.file(latents), lambda target: save_file(tensors, target))
     return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), held_out)
+
+
+def _name(run: Run, portrait: Portrait) -> str:
+    """The photo's place in the folder of photos."""
+    return portrait.path.relative_to(run.common.photos).as_posix()
 
 
 def _count(number: int, noun: str) -> str:

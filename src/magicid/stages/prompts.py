@@ -12,15 +12,17 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
+from magicid.core.checks import at_least, one_of
 from magicid.core.errors import DataError, UsageError
 from magicid.core.records import Prompt
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
 
+Source = Literal["auto", "grammar", "list", "endpoint"]
 SCENES_OF_LIFE = (
     "walks along a beach at sunset, waves rolling in", "dances at a street festival", "reads a book in a cafe and laughs",
     "runs through a park in autumn", "cooks in a bright kitchen, steam rising", "plays the guitar on a stage",
@@ -42,10 +44,16 @@ class Prompts:
 
     repository: int = 20
     evaluation: int = 10
-    source: Literal["auto", "grammar", "list", "endpoint"] = "auto"
+    source: Source = "auto"
+
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        at_least("prompts", 1, repository=self.repository, evaluation=self.evaluation)
+        one_of("prompts", get_args(Source), source=self.source)
 
     def run(self, run: Run) -> Sequence[Prompt]:
         """Write both sets; the evaluation's prompts do not occur in the repository."""
+        self.check()
         total = self.repository + self.evaluation
         texts = {"grammar": _grammar, "list": _listed, "endpoint": _endpoint}[self._source(run)](run, total)
         texts = list(dict.fromkeys(texts))
@@ -58,8 +66,6 @@ class Prompts:
         return [Prompt(f"prompt-{i:03d}", text, split) for i, (text, split) in enumerate(run.each("prompts", chosen, total))]
 
     def _source(self, run: Run) -> str:
-        if self.source not in ("auto", "grammar", "list", "endpoint"):
-            raise UsageError(f"prompts.source {self.source!r} is unknown; choose auto, grammar, list or endpoint.")
         if self.source == "endpoint" and not os.environ.get("MAGICID_LLM_URL"):
             raise UsageError("prompts.source 'endpoint' needs MAGICID_LLM_URL; set it, or choose auto, grammar or list.")
         if self.source != "auto":

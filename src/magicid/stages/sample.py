@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from magicid.core.checks import at_least
+from magicid.core.errors import UsageError
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
@@ -21,6 +23,18 @@ class Sample:
     steps: int = 50
     batch: int = 10
     guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
+
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        at_least("sample", 1, steps=self.steps, batch=self.batch)
+        counts = {"finetuned_per_prompt": self.finetuned_per_prompt, "base_per_prompt": self.base_per_prompt}
+        at_least("sample", 0, **counts)
+        if not any(counts.values()):
+            raise UsageError(
+                "sample.finetuned_per_prompt 0, sample.base_per_prompt 0: clips are needed; set one of them to 1 or more."
+            )
+        if not self.strengths:
+            raise UsageError("sample.strengths is empty: clips need one or more; set --sample.strengths 1.0.")
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core import records, tables
+from magicid.core.checks import within
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Frames, Judges, Observation, Reward
 from magicid.core.lanes import side_by_side
@@ -26,6 +27,11 @@ class Score:
     motion_cap_percentile: float = 75.0  # of the base model's clips: beyond it, more motion is not better
     most_unusable: float = 0.5  # share of videos without a finite score at which the stage stops
 
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        within("score", 0, 100, motion_cap_percentile=self.motion_cap_percentile)
+        within("score", 0, 1, most_unusable=self.most_unusable)
+
     def run(self, run: Run) -> Sequence[records.Score]:
         """Measure each clip once, then calibrate all together."""
         judges, photos, fps = run.judges, run.photos(), run.family.geometry.fps
@@ -42,7 +48,7 @@ class Score:
             rewards = self._rewards(judges, np.delete(references, own, 0))
             return self._measure(key, rewards, observe(frames_of(run, source), prompt, fps, judges.detector))
 
-        for score in run.each("score", side_by_side(measure, left), len(left)):
+        for score in run.each("score", side_by_side(measure, left, len(items)), len(left)):
             journal.add(score, score.video)
             done[score.video] = score
         scores = [done[key] for key, *_ in items]
@@ -64,10 +70,13 @@ class Score:
 
     def _calibrated(self, run: Run, scores: list[records.Score]) -> list[records.Score]:
         usable = [s for s in scores if all(np.isfinite(v) for v in s.raw.values())]
-        if len(usable) < (1 - self.most_unusable) * len(scores):
+        if len(usable) < max(1, (1 - self.most_unusable) * len(scores)):
             raise DataError(
                 f"{len(usable)} of {len(scores)} videos have finite scores; look at {run.dir.stage('sample')} and its mp4s."
             )
+        if lost := len(scores) - len(usable):
+            verbs = ("has", "is") if lost == 1 else ("have", "are")
+            run.console.print("{} of {} videos {} no finite score and {} left out".format(lost, len(scores), *verbs))
         base = {video.id for video in run.dir.read("sample", Video) if video.origin == "base"}
         motions = [s.raw["motion"] for s in usable if s.video in base]
         cap = float(np.percentile(motions, self.motion_cap_percentile)) if motions else float("inf")

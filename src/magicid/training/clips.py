@@ -62,7 +62,7 @@ def make_clips(
                 ]
 
             with lora.using(family, adapter, strength):
-                for videos in side_by_side(make, list(zip(left, conditions, strict=True))):
+                for videos in side_by_side(make, list(zip(left, conditions, strict=True)), len(parts)):
                     for video in videos:
                         if video.id not in done:
                             journal.add(video, video.id)

@@ -12,7 +12,6 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines."""
@@ -23,6 +22,7 @@ class Log:
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
         """Append one step."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step} | numbers) + "\n")
 

@@ -52,6 +52,7 @@ class Objective:
     kind: str = "sigmoid"  # or "ipo", "hinge"
     winner_guard: float = 0.0  # weight of relu(e(w) - e_ref(w)) on winners that move
     logit_clamp: float = 0.0  # pairs whose |beta/2 gap| is above it give no gradient; 0: none
+    winner_anchor: float = 0.0  # weight of e(w) - e_ref(w) on moving winners: they are learnt besides being preferred
 
 
 def hpo_loss(gap_B: Tensor, objective: Objective) -> Tensor:
@@ -74,11 +75,13 @@ def hpo_loss(gap_B: Tensor, objective: Objective) -> Tensor:
 
 
 def pair_loss(errors: Errors, moving_B: Tensor, objective: Objective) -> Tensor:
-    """HPO with its guard: winner_guard * relu(e_theta(w) - e_ref(w)) on pairs whose winner moves (`moving_B`, 1 or 0).
+    """HPO with its guard and its anchor, both on pairs whose winner moves alone (`moving_B`, 1 or 0).
 
-    Margin alone can be won by raising the loser's error while the winner's rises too; the guard forbids the second half.
+    Margin alone can be won by raising the loser's error while the winner's rises too. The guard, winner_guard *
+    relu(e_theta(w) - e_ref(w)), forbids the second half; the anchor, winner_anchor * (e_theta(w) - e_ref(w)), also lowers it.
     """
-    return hpo_loss(errors.gap, objective) + objective.winner_guard * moving_B * F.relu(errors.win_drift)
+    drift = errors.win_drift
+    return hpo_loss(errors.gap, objective) + moving_B * (objective.winner_guard * F.relu(drift) + objective.winner_anchor * drift)
 
 
 def weighed(errors: Errors, moving_B: Tensor, objective: Objective) -> tuple[Tensor, Tensor, Tensor]:

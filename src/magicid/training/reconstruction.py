@@ -83,7 +83,7 @@ def learn(
 
     def snapshot(step: int) -> None:
         if step in kept:
-            publish(folder / "snapshots" / f"step-{step:08d}.safetensors", lambda target: save_file(_copies(parameters), target))
+            publish(folder / "snapshots" / f"step-{step:08d}.safetensors", lambda target: save_file(dict(parameters), target))
 
     with run.bar(stage, settings.steps) as bar:
         train(
@@ -91,14 +91,10 @@ def learn(
             progress=lambda step: bar.update(bar.task_ids[0], completed=step), after_step=snapshot, average=average,
         )  # fmt: skip
     log.to_tensorboard(folder / "tensorboard")
-    return save_adapter(run, stage, _copies(parameters))
+    return save_adapter(run, stage, dict(parameters))
 
 
 def snapshots(run: Run, stage: str) -> dict[int, Adapter]:
     """The adapters that a stage's training kept on its way, by step."""
     files = sorted((run.dir.root / stage / "snapshots").glob("step-*.safetensors"))
     return {int(file.stem.split("-")[1]): Adapter(f"{stage}/snapshots/{file.name}", sha256(file)) for file in files}
-
-
-def _copies(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: parameter.detach().cpu().clone() for name, parameter in parameters.items()}

@@ -1,0 +1,51 @@
+"""Any number of clips can be measured and shown, and what is kept is never taken for more than it is."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from magicid.avatar.dataset import HELD_OUT, render
+from magicid.comparison.table import finite
+from magicid.experiments import base_quality
+from magicid.experiments.base_quality import BaseQuality, _likeness, contact_sheet
+from magicid.media.photo import read_photo
+from tests.comparison.conftest import weights
+
+__all__ = ["weights"]
+
+
+@pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 1, 4), (6, 2, 4), (16, 4, 4)])
+def test_a_sheet_shows_every_clip_and_is_white_where_there_is_none(count: int, rows: int, columns: int) -> None:
+    clips = np.stack([np.full((17, 8, 8, 3), i, np.uint8) for i in range(count)])
+    sheet = contact_sheet(clips)
+    assert sheet.shape == (2 * 8 * rows, 2 * columns * (5 * 8 + 4), 3)
+    assert set(np.unique(sheet)) == {*range(count), 255}
+
+
+def test_kept_batches_of_fewer_clips_are_not_taken_for_whole_ones(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_quality, "WEIGHTS", weights)
+    asked, quiet = BaseQuality(steps=1, batch=2, work=tmp_path / "work"), Console(quiet=True)
+    said = ["a person waves", "a person sits", "a person walks", "a person"]
+    assert [len(asked._generated(said[:count], quiet)) for count in (3, 4, 3)] == [3, 4, 3]
+    assert sorted(path.name[12:] for path in asked.work.iterdir()) == [f"-1-None-{end}.npy" for end in ("0-2", "2-1", "2-2")]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_few_clips_are_enough(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = np.stack([render(HELD_OUT + 2, i).frames for i in range(count)])
+    monkeypatch.setattr(BaseQuality, "_generated", lambda *arguments: made)
+    found = BaseQuality(clips=count, sheet=tmp_path / "sheet.png").run(quiet=True)
+    assert read_photo(tmp_path / "sheet.png").shape == (128, 2 * count * 324, 3)
+    assert math.isfinite(found["frechet"]) == math.isfinite(found["diversity_gap"]) == (count > 1)
+    json.dumps(finite(found), allow_nan=False)
+
+
+def test_likeness_is_the_mean_cosine_of_those_who_differ() -> None:
+    assert _likeness(np.eye(3)) == 0 and _likeness(np.array([[1.0, 0], [1, 0], [0, 1]])) == pytest.approx(1 / 3)
+    assert math.isnan(_likeness(np.eye(1))) and math.isnan(_likeness(np.array([])))
