@@ -93,9 +93,7 @@ class RunDir:
         try:
             loaded: dict[str, Any] = dict(yaml.safe_load(path.read_text()))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
-            raise DataError(
-                f"{path}: not what was written here (name: value); bring it back, or choose another --out."
-            ) from error
+            raise DataError(f"{path}: not the settings written here; bring them back, or choose another --out.") from error
         return loaded
 
     # stages
