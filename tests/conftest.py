@@ -1,0 +1,14 @@
+"""The suite computes in fp32 on every machine, so that truths hold to their last digits; tests of bf16 ask for it."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True, scope="session")
+def fp32() -> Iterator[None]:
+    """`core.device.fast_dtype` finds no AMX."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        yield
