@@ -119,3 +119,11 @@ def test_no_pair_at_all_is_refused_even_where_none_is_required(run: Run) -> None
     ):
         nothing.run(run)
     assert [pair.kind for pair in replace(nothing, dynamic_least_identity_gap=1).run(run)] == ["dynamic"]
+
+
+def test_identity_is_learnt_of_the_neutral_words_and_motion_of_the_winners_prompt(run: Run) -> None:
+    prompts = {video.id: video.prompt for video in run.dir.read("sample", Video)}
+    pairs = Pair(9, 9, least=0).run(run)
+    assert {pair.kind for pair in pairs} == {"identity", "dynamic"}
+    for pair in pairs:
+        assert pair.prompt == (run.common.trigger if pair.kind == "identity" else prompts[pair.winner])

@@ -79,6 +79,7 @@ class Run:
         diffusers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         transformers.utils.logging.disable_progress_bar()
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
+        warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # fp32 norms in bf16 autocast are too
         kind = tables.load(tables.FAMILIES, "family", self.common.family)
         family: Family = kind.load(self.base_path)
         family.to(device())

@@ -125,6 +125,10 @@ def scored(run: Run) -> list[Scored]:
 
 
 def _record(run: Run, kind: str, index: int, pair: Candidate) -> records.Pair:
-    """One prompt serves both sides: their own where it is the same, else the neutral trigger words."""
-    prompt = pair.winner.prompt if pair.same_prompt else run.common.trigger
+    """One prompt serves both sides: the neutral trigger words for identity, the winner's own for motion.
+
+    What the winner of an identity pair shows is mostly stillness, which must not be learnt of a prompt that says how to
+    move; what moves is learnt of the prompt that it follows.
+    """
+    prompt = run.common.trigger if kind == "identity" else pair.winner.prompt
     return records.Pair(f"{kind}-{index:03d}", kind, *pair.ids, prompt, pair.gap("identity"), pair.gap("motion"))
