@@ -55,18 +55,19 @@ def avatar(arguments: Sequence[str]) -> None:
         raise UsageError(f"avatar {' '.join(arguments[:1]) or '(nothing)'}: unknown; use: magicid avatar new --seed 7 --out DIR.")
     from magicid.avatar.photos import new_photos
 
-    _parse(new_photos, arguments[1:] if arguments[0] == "new" else arguments, "magicid avatar new")
+    count = _parse(new_photos, arguments[1:] if arguments[0] == "new" else arguments, "magicid avatar new")
+    print(f"{count} photos")
 
 
 def experiment(arguments: Sequence[str]) -> None:
     """Measure something and print a table or, with --json, one JSON object."""
-    if not arguments or arguments[0].startswith("-"):
+    words, as_json = [a for a in arguments if a != "--json"], "--json" in arguments
+    if not words or words[0].startswith("-"):
         print("experiments: " + ", ".join(tables.EXPERIMENTS))
         return
-    name, *rest = arguments
+    name, *rest = words
     kind = tables.load(tables.EXPERIMENTS, "experiment", name)
-    as_json = "--json" in rest
-    chosen = _parse(kind, [a for a in rest if a != "--json"], f"magicid experiment {name}")
+    chosen = _parse(kind, rest, f"magicid experiment {name}")
     result = chosen.run(quiet=as_json)  # type: ignore[attr-defined]
     if as_json:
         import json
@@ -80,7 +81,7 @@ def doctor(arguments: Sequence[str]) -> None:
     """Say what this machine has: device, precision, disk, the embedded models."""
     from magicid.doctor import report
 
-    report()
+    _parse(report, arguments, "magicid doctor")
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
@@ -165,7 +166,8 @@ def overview() -> str:
     """The help of `magicid` itself."""
     lines = ["usage: magicid COMMAND [options]    (magicid COMMAND --help)", ""]
     lines += [f"  {name:<12}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
-    lines += ["", "  up to one stage: " + " ".join(tables.STAGES), "  experiments:     " + " ".join(tables.EXPERIMENTS)]
+    lines += ["", "  up to one stage: " + " ".join(stage for stage in tables.STAGES if stage not in COMMANDS)]
+    lines += ["  experiments:     " + " ".join(tables.EXPERIMENTS)]
     return "\n".join(lines)
 
 
@@ -230,7 +232,7 @@ def _known(error: Exception) -> MagicIDError | None:
         return ResourceError(f"{place}: the disk is full; a run needs room. Free some space and run the same command again.")
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate" in said:
         where = "of the GPU's memory" if kind == "OutOfMemoryError" else "of memory"
-        rule = "models and batches must fit. Lower the batch settings, close other programs, and run the same command again."
+        rule = "models and batches must fit. Close other programs; or delete the unfinished stage's folder, and lower its batch."
         return ResourceError(f"out {where}; {rule}")
     if kind == "SafetensorError":
         return DataError(f"a .safetensors file cannot be read ({said}); it must be whole. Fetch or make it again.")

@@ -15,7 +15,7 @@ from magicid.core.errors import DataError, UsageError
 from magicid.core.files import sha256
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter, Metric, Photo
-from magicid.core.run import EMBEDDED, Common, Run
+from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
 from magicid.media.photo import find_photos
@@ -57,6 +57,7 @@ PRESETS = {
     "quick": Pipeline(
         finetune=Finetune(steps=300, learning_rate=1e-3),
         sample=Sample(strengths=(1.0, 0.8, 0.6, 0.45, 0.3), steps=20),
+        pair=Pair(dynamic_policy_losers=True),
         optimize=Optimize(steps=50, learning_rate=1e-4, beta=20.0, winner_anchor=10.0),
         generate=Generate(steps=20),
     ),
@@ -89,14 +90,17 @@ def run_pipeline(
     names = list(tables.STAGES)
     for name in names:
         getattr(pipeline, name).check()
+    if not common.trigger.strip():
+        raise UsageError("trigger '': the words that stand for the person must not be empty; set --trigger 'sks person'.")
+    if out.resolve() == common.photos.resolve():
+        raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
+    find_base(common)
     if not out.exists():
         find_photos(common.photos)  # a misspelt name must leave nothing behind
     folder = RunDir(out)
     run = Run(folder, common, console)
-    if not any((run.base_path / "transformer").glob("*.safetensors")):
-        raise DataError(f"{run.base_path}: no transformer/*.safetensors; name a folder in the diffusers layout.")
     folder.refuse_stale()
-    folder.freeze(flatten(common, pipeline) | run.models)
+    folder.freeze(flatten(common, pipeline) | run.models, flatten(common, Pipeline()))
     _refuse_other_photos(folder, common.photos)
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:

@@ -10,9 +10,11 @@ from rich.console import Console
 
 from magicid.avatar.dataset import HELD_OUT, render
 from magicid.comparison.table import finite
+from magicid.core import tables
 from magicid.experiments import base_quality
 from magicid.experiments.base_quality import BaseQuality, _likeness, contact_sheet
 from magicid.media.photo import read_photo
+from magicid.media.video import to_frames, to_tensor
 from tests.comparison.conftest import weights
 
 __all__ = ["weights"]
@@ -32,8 +34,23 @@ def test_kept_batches_of_fewer_clips_are_not_taken_for_whole_ones(
     monkeypatch.setattr(base_quality, "WEIGHTS", weights)
     asked, quiet = BaseQuality(steps=1, batch=2, work=tmp_path / "work"), Console(quiet=True)
     said = ["a person waves", "a person sits", "a person walks", "a person"]
-    assert [len(asked._generated(said[:count], quiet)) for count in (3, 4, 3)] == [3, 4, 3]
-    assert sorted(path.name[12:] for path in asked.work.iterdir()) == [f"-1-None-{end}.npy" for end in ("0-2", "2-1", "2-2")]
+    real = np.stack([render(HELD_OUT, i).frames for i in range(4)])
+    assert [len(asked._generated(said[:count], real, quiet)) for count in (3, 4, 3)] == [3, 4, 3]
+    assert sorted(path.name[12:] for path in asked.work.iterdir()) == [f"-1-None-1.0-{end}.npy" for end in ("0-2", "2-1", "2-2")]
+
+
+def test_clips_that_start_from_nearly_clean_renders_are_the_renders(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_quality, "WEIGHTS", weights)
+    family, quiet = tables.load(tables.FAMILIES, "family", "wan").load(weights / "base"), Console(quiet=True)
+    g = family.geometry
+    real = np.random.default_rng(0).integers(256, size=(2, g.frames, g.height, g.width, 3), dtype=np.uint8)
+    near, far = (
+        BaseQuality(steps=10, start=start, work=tmp_path)._generated(["a person waves"] * 2, real, quiet) for start in (0.0, 1.0)
+    )
+    np.testing.assert_array_equal(near, to_frames(family.decode(family.encode(to_tensor(real)))))
+    assert not np.array_equal(near, far)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -11,10 +11,11 @@ from magicid.core.errors import DataError, UsageError
 from magicid.media.photo import SUFFIXES, read_photo, write_png
 
 HELD_OUT_FROM = 1000  # photo seeds from here on are never given to training
+LEAST_SIZE, MOST_SIZE = 64, 4096  # pixels
 
 
-def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: int = 256) -> None:
-    """Draw a person's photos; other photos in the folder are left as they are, and refused.
+def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: int = 256) -> int:
+    """Draw a person's photos, and say how many; other photos in the folder are left as they are, and refused.
 
     Args:
         seed: names the person.
@@ -25,6 +26,9 @@ def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: in
     """
     if seed < 0:
         raise UsageError(f"seed {seed}: people are named by whole numbers from 0 on. Choose another --seed.")
+    if count < 1 or held_out < 0 or not LEAST_SIZE <= size <= MOST_SIZE:
+        rule = f"need 1 photo or more, 0 held out or more, and a side of {LEAST_SIZE} to {MOST_SIZE} pixels"
+        raise UsageError(f"count {count}, held-out {held_out}, size {size}: {rule}. Choose others.")
     person = Identity.random(seed)
     seeds = {out / f"photo-{i + 1}.png": 10_000 * seed + i for i in range(count)}
     seeds |= {out / "held_out" / f"photo-{i + 1}.png": 10_000 * seed + HELD_OUT_FROM + i for i in range(held_out)}
@@ -38,7 +42,7 @@ def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: in
             write_png(path, image)
     except OSError as error:
         raise UsageError(f"{out}: {error.strerror}; photos need a folder that can be written. Choose another --out.") from error
-    print(f"{count + held_out} photos of person {seed} in {out}")
+    return count + held_out
 
 
 def _shows(path: Path, image: NDArray[np.uint8]) -> bool:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.avatar.pretrain_transformer import MUON, Curriculum
+from magicid.core.files import digest
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
 
@@ -82,7 +83,7 @@ def transformer(settings: Pretrain) -> None:
     store = clip_store(settings.work, seed=2, count=settings.clips)
     folder = settings.out / "base" / "vae"
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
-    latents = part.encode_store(vae, store, settings.work / f"latents-{settings.clips}.npy")
+    latents = part.encode_store(vae, store, settings.work / f"latents-{settings.clips}-{digest(folder)[:12]}.npy")
     tokenizer = part.new_tokenizer()
     model = part.TextToLatents(latents.shape[1], len(tokenizer))
     if settings.start:

@@ -53,7 +53,7 @@ class DreamboothLoraEarly:
         prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "repository"][: self.prompts]
         name = f"snapshot-{step}"
         wanted = [
-            Wanted(f"{name}-{p.id[-3:]}", FOLDER, p.text, item_seed(run.common.seed, "validation", p.id), name) for p in prompts
+            Wanted(f"{name}-{p.number}", FOLDER, p.text, item_seed(run.common.seed, "validation", p.id), name) for p in prompts
         ]
         load_adapter(run, name, adapter)
         videos = make_clips(run, FOLDER, wanted, self.sample_steps, self.batch, self.guidance)

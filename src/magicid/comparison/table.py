@@ -111,7 +111,7 @@ def _interval(people: Sequence[PersonFigures], method: str, name: str, minus: st
 
 def _mean(people: Sequence[PersonFigures], method: str, name: str) -> float:
     sums, counts = zip(*(person.sums[method, name] for person in people))
-    return float(sum(sums) / max(1, sum(counts)))
+    return float(sum(sums) / sum(counts)) if sum(counts) else math.nan
 
 
 def _share(value: float, ceiling: float) -> float:

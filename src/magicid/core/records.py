@@ -39,6 +39,11 @@ class Prompt(Record):
     text: str
     split: str  # "repository" or "evaluation"
 
+    @property
+    def number(self) -> str:
+        """What the names of its clips hold: "003" of "prompt-003"."""
+        return self.id.removeprefix("prompt-")
+
 
 @dataclass(frozen=True)
 class Video(Record):

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
-from magicid.core.files import digest
+from magicid.core.files import digest, sha256
 from magicid.core.records import Photo
 from magicid.core.run_dir import RunDir
 
@@ -37,6 +37,23 @@ class Common:
     seed: int = 0
 
 
+def find_base(common: Common) -> Path:
+    """The base model's folder; `UsageError` or `DataError` where there is none, or one of another family."""
+    path = WEIGHTS / "base" if common.base == EMBEDDED else Path(common.base)
+    index = path / "model_index.json"
+    if not index.exists():
+        raise UsageError(f"base {common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")
+    try:
+        kind = dict(json.loads(index.read_text())).get("_class_name")
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{index}: not a model index ({error}); fetch the base model again.") from error
+    if (expected := tables.PIPELINES.get(common.family, kind)) != kind:
+        raise UsageError(f"base {common.base!r} is a {kind}, family {common.family!r} needs a {expected}; set --family.")
+    if not any((path / "transformer").glob("*.safetensors")):
+        raise DataError(f"{path}: no transformer/*.safetensors; name a folder in the diffusers layout.")
+    return path
+
+
 class Run:
     """One run in progress."""
 
@@ -48,19 +65,7 @@ class Run:
     @cached_property
     def base_path(self) -> Path:
         """Where the base model is."""
-        path = WEIGHTS / "base" if self.common.base == EMBEDDED else Path(self.common.base)
-        index = path / "model_index.json"
-        if not index.exists():
-            raise UsageError(f"base {self.common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")
-        try:
-            kind = dict(json.loads(index.read_text())).get("_class_name")
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{index}: not a model index ({error}); fetch the base model again.") from error
-        if (expected := tables.PIPELINES.get(self.common.family, kind)) != kind:
-            raise UsageError(
-                f"base {self.common.base!r} is a {kind}, family {self.common.family!r} needs a {expected}; set --family."
-            )
-        return path
+        return find_base(self.common)
 
     @property
     def models(self) -> dict[str, str]:
@@ -116,6 +121,14 @@ class Run:
     def file(self, relative: str) -> Path:
         """The place of a path that a record holds."""
         return self.dir.root / relative
+
+    def checked(self, relative: str, sha256_hex: str) -> Path:
+        """The place of a file that a manifest names; `DataError` where it is gone or is not what was written."""
+        path = self.file(relative)
+        if not path.exists() or sha256(path) != sha256_hex:
+            what = "differs from" if path.exists() else "is gone, says"
+            raise DataError(f"{path}: {what} its manifest; bring it back, or delete {path.parent} and run again.")
+        return path
 
     def bar(self, label: str, total: int) -> Progress:
         """A progress bar; use as a context manager and advance its task 0."""

@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ class RunDir:
 
     def __init__(self, root: Path, create: bool = True) -> None:
         self.root = root
+        if not create:
+            self.settings()  # where nothing is, nothing is left behind
         try:
             if create:
                 root.mkdir(parents=True, exist_ok=True)
@@ -51,18 +53,18 @@ class RunDir:
 
     # settings
 
-    def freeze(self, settings: dict[str, Any]) -> None:
+    def freeze(self, settings: dict[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
         """Write the settings at first; afterwards refuse others, but for those of stages that have not begun.
 
         Compared are those of stages whose folder exists, and once there is one the common settings (no dot in the name;
         not `version`, which stays the first command's). What else differs replaces what the file holds; settings of
-        baselines that are not asked for stay.
+        baselines that are not asked for stay. What the file lacks, since it is older than the setting, was at its default.
         """
         path = self.root / "settings.yaml"
         if not path.exists():
             publish_text(path, yaml.safe_dump(settings, sort_keys=False))
             return
-        frozen = self.settings()
+        frozen = dict(defaults or {}) | self.settings()
         kept = {key: value for key, value in frozen.items() if key.split(".")[0] in tables.BASELINES and key not in settings}
         settings = settings | {key: frozen[key] for key in ("version",) if key in frozen} | kept
         begun = [name for name in _parts() if self.begun(name)]
@@ -73,7 +75,7 @@ class RunDir:
         ]
         if differing:
             raise UsageError(self._refusal(frozen, settings, differing))
-        if settings != frozen:
+        if settings != self.settings():
             publish_text(path, yaml.safe_dump(settings, sort_keys=False))
 
     def _refusal(self, frozen: dict[str, Any], settings: dict[str, Any], differing: list[str]) -> str:

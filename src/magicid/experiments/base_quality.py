@@ -15,12 +15,14 @@ from rich.table import Table
 from magicid.avatar.dataset import FPS, HELD_OUT, item, render
 from magicid.avatar.judges import AvatarDetector, AvatarFaceEncoder, Classifier
 from magicid.avatar.truth import ACTIONS
-from magicid.core.files import publish, sha256
+from magicid.core.errors import UsageError
+from magicid.core.files import digest, publish, sha256
 from magicid.core.interfaces import Frames
+from magicid.core.lanes import side_by_side
 from magicid.core.run import WEIGHTS
 from magicid.core.seeds import item_seed
 from magicid.media.photo import write_png
-from magicid.media.video import to_frames
+from magicid.media.video import to_frames, to_tensor
 from magicid.metrics.frechet import frechet_distance
 from magicid.perception.face import embed_faces, observe
 from magicid.perception.motion import subject_motion
@@ -35,16 +37,20 @@ class BaseQuality:
     clips: int = 128
     steps: int = 50
     guidance: float | None = None  # None: the base model's own
+    start: float = 1.0  # below 1, clips start from real renders noised to this time: tells where on the path a model errs
     batch: int = 16
     work: Path = Path("runs/base_quality")
     sheet: Path | None = None  # where to save a PNG of sample frames
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Measure, print a table unless `quiet`, and return the figures."""
+        if min(self.clips, self.steps, self.batch) < 1:
+            said = f"clips {self.clips}, steps {self.steps}, batch {self.batch}"
+            raise UsageError(f"{said}: each must be at least 1; set it higher.")
         console = Console(stderr=quiet)
         items = [item(HELD_OUT, i) for i in range(self.clips)]
-        made = self._generated([one.sentence for one in items], console)
         real = np.stack([render(HELD_OUT, i).frames for i in range(self.clips)])
+        made = self._generated([one.sentence for one in items], real, console)
         other = np.stack([render(HELD_OUT + 1, i).frames for i in range(self.clips)])
         truths = [one.truth for one in items]
         classifier = Classifier()
@@ -75,6 +81,7 @@ class BaseQuality:
             "frechet_floor": frechet_distance(features["other"], features["real"]),
             "clips": self.clips,
             "steps": self.steps,
+            "start": self.start,
             "base_sha256": _digest(),
         }
         if self.sheet:
@@ -83,7 +90,7 @@ class BaseQuality:
             _print(console, result)
         return result
 
-    def _generated(self, sentences: list[str], console: Console) -> Frames:
+    def _generated(self, sentences: list[str], real: Frames, console: Console) -> Frames:
         """Clips (N, F, H, W, 3), each batch cached under a name that holds everything it depends on."""
         from magicid.core import tables
         from magicid.core.device import device
@@ -93,17 +100,22 @@ class BaseQuality:
         family.transformer.to(device())
         g = family.geometry
         shape, negative = family.latents_shape(g.frames, g.height, g.width), family.encode_prompts([""])
-        parts = []
-        for start in range(0, len(sentences), self.batch):
-            texts = sentences[start : start + self.batch]
-            path = self.work / f"{_digest()[:12]}-{self.steps}-{self.guidance}-{start}-{len(texts)}.npy"
+        version = f"{digest(WEIGHTS / 'base')[:12]}-{self.steps}-{self.guidance}-{self.start}"
+
+        def made(first: int) -> Frames:
+            part = slice(first, first + self.batch)
+            path = self.work / f"{version}-{first}-{len(sentences[part])}.npy"
             if not path.exists():
-                seeds = [item_seed(0, "base_quality", start + i) for i in range(len(texts))]
-                latents = sample(family, family.encode_prompts(texts), negative, seeds, shape, self.steps, self.guidance)
+                seeds = [item_seed(0, "base_quality", first + i) for i in range(len(sentences[part]))]
+                begin = (family.encode(to_tensor(real[part])), self.start) if self.start < 1 else None
+                wanted = family.encode_prompts(sentences[part])
+                latents = sample(family, wanted, negative, seeds, shape, self.steps, self.guidance, begin)
                 publish(path, partial(np.save, arr=to_frames(family.decode(latents))))
-                console.print(f"{start + len(texts)} of {len(sentences)} clips")
-            parts.append(np.load(path))
-        return np.concatenate(parts)
+                console.print(f"{part.start + len(seeds)} of {len(sentences)} clips")
+            found: Frames = np.load(path)
+            return found
+
+        return np.concatenate(list(side_by_side(made, range(0, len(sentences), self.batch))))
 
 
 def _digest() -> str:

@@ -68,7 +68,7 @@ class HunyuanVideo:
             own = {key: settings.pop(key) for key in ("embedded_guidance", "prompt_template") if key in settings}
             geometry = Geometry(**settings) if settings else DEFAULT
         except (OSError, ValueError, TypeError) as error:
-            rule = "it holds frames, height, width, fps, guidance, embedded_guidance, prompt_template. Mend it, or delete it."
+            rule = "it holds a geometry's fields, embedded_guidance and prompt_template. Mend it, or delete it."
             raise DataError(f"{beside}: {error}; {rule}") from error
         return cls(pipeline, geometry, **own)
 

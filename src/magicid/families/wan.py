@@ -47,11 +47,14 @@ class Wan:
         except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise DataError(f"{path}: no Wan checkpoint in the diffusers layout ({reason}). Fetch it again.") from error
+        if pipeline.config.get("boundary_ratio") is not None:
+            rule = "a Wan 2.2 checkpoint with two transformers; one is served here. Choose Wan 2.1 or a 2.2 with one."
+            raise DataError(f"{path}: boundary_ratio {pipeline.config.boundary_ratio}, {rule}")
         beside = Path(path) / "geometry.json"
         try:
             geometry = Geometry(**json.loads(beside.read_text())) if beside.exists() else DEFAULT
         except (OSError, ValueError, TypeError) as error:
-            rule = "it holds frames, height, width, fps and guidance. Mend it, or delete it for the family's own."
+            rule = "it holds frames, height, width, fps, guidance and guidance_until. Mend it, or delete it for the family's own."
             raise DataError(f"{beside}: {error}; {rule}") from error
         return cls(pipeline, geometry)
 
@@ -82,17 +85,21 @@ class Wan:
     @torch.no_grad()
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, standardised by the autoencoder's own statistics."""
-        vae = self.pipeline.vae
+        vae = self._vae()
         latents: Tensor = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
         return (latents - self._mean.to(latents.device)) / self._std.to(latents.device)
 
     @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32."""
-        vae = copy(self.pipeline.vae)  # which keeps its cache of frames in itself: so that several threads can decode
+        vae = self._vae()
         latents = latents_BCFHW.float() * self._std.to(latents_BCFHW.device) + self._mean.to(latents_BCFHW.device)
         video: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample.float()
         return video
+
+    def _vae(self) -> Any:
+        """The autoencoder, which keeps its cache of frames in itself, for one thread's use: the same weights."""
+        return copy(self.pipeline.vae)
 
     def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, H, W); frames must be a multiple of the time compression plus 1."""

@@ -37,7 +37,9 @@ def _row(label: str, pictures: list[NDArray[np.uint8]], places: int) -> NDArray[
     _write(row, label, (8, height // 2 + 4), 0.5)
     for i, picture in enumerate(pictures):
         x = LABEL + i * height
-        row[:SIDE, x : x + SIDE] = cv2.resize(picture, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        scale = SIDE / max(picture.shape[:2])
+        high, wide = (max(1, round(side * scale)) for side in picture.shape[:2])
+        row[:high, x : x + wide] = cv2.resize(picture, (wide, high), interpolation=cv2.INTER_CUBIC)
     return row
 
 

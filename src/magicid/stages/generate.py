@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from magicid.core.checks import at_least
+from magicid.core.checks import at_least, positive
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
@@ -26,6 +26,8 @@ class Generate:
     def check(self) -> None:
         """Refuse settings that cannot work."""
         at_least("generate", 1, seeds=self.seeds, steps=self.steps, batch=self.batch)
+        if self.guidance is not None:
+            positive("generate", guidance=self.guidance)
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
@@ -37,7 +39,7 @@ class Generate:
             for prompt in prompts:
                 for i in range(self.seeds):
                     seed = item_seed(run.common.seed, "generate", prompt.id, i)  # the same noise for every method
-                    name = f"{method}-{prompt.id[-3:]}-{i}"
+                    name = f"{method}-{prompt.number}-{i}"
                     wanted.append(Wanted(name, method, prompt.text, seed, stage, float(stage is not None)))
         videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance)
         for stage in filter(None, METHODS.values()):

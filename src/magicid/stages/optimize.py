@@ -87,8 +87,10 @@ class Optimize:
         for name in (POLICY, REFERENCE):
             load_adapter(run, name, stage_one)
         pairs = run.dir.read("pair", records.Pair)
-        files = {v.id: v.latents for v in run.dir.read("sample", Video)} | {p.id: p.latents for p in run.photos()}
-        latents = {key: load_file(run.file(files[key]))["latents"] for p in pairs for key in (p.winner, p.loser)}
+        asked = {video for p in pairs for video in (p.winner, p.loser)}
+        files = {v.id: run.checked(v.latents, v.sha256) for v in run.dir.read("sample", Video) if v.id in asked}
+        files |= {p.id: run.file(p.latents) for p in run.photos() if p.id in asked}
+        latents = {video: load_file(file)["latents"] for video, file in files.items()}
         loss = self._loss(family, PairData(pairs, latents, family.encode_prompts), run.common.seed)
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
         average = None

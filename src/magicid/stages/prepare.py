@@ -16,7 +16,7 @@ from magicid.core.checks import at_least
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
 from magicid.core.records import Photo
-from magicid.core.run import Run
+from magicid.core.run import EMBEDDED, Run
 from magicid.media.photo import find_photos, fit, read_photo, write_png
 from magicid.media.video import to_tensor
 from magicid.perception.face import align
@@ -48,6 +48,8 @@ class Prepare:
 
         Photos in a folder `held_out` beside them are kept for the report's judges.
         """
+        geometry = run.family.geometry
+        run.family.latents_shape(geometry.frames, geometry.height, geometry.width)  # of clips that cannot be, nothing is made
         paths = find_photos(run.common.photos)
         if len(paths) < self.least_photos:
             raise DataError(
@@ -71,6 +73,7 @@ class Prepare:
 def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[str]]:
     """The photos with exactly one face, and a line for each of the others."""
     geometry, portraits, problems = run.family.geometry, list[Portrait](), list[str]()
+    known = " (the judges 'avatar' know drawn people only)" if run.common.judges == EMBEDDED else ""
     for path in paths:
         try:
             image = read_photo(path)
@@ -79,7 +82,7 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[str]]:
             continue
         faces = run.judges.detector.detect(image[None])[0]
         if len(faces) != 1:
-            remedy = "Crop it or drop it." if faces else "Choose one that shows the face, or drop it."
+            remedy = "Crop it or drop it." if faces else f"Choose one that shows the face{known}, or drop it."
             problems.append(f"{path.name}: {_count(len(faces), 'face')}; need exactly 1. {remedy}")
             continue
         x0, y0, x1, y1 = faces[0].box

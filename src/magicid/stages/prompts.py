@@ -1,7 +1,7 @@
 """Prompts of the preference repository and of the evaluation, each with the trigger words that stand for the person.
 
 From an OpenAI-compatible endpoint when one is configured (MAGICID_LLM_URL, MAGICID_LLM_MODEL, MAGICID_LLM_KEY), else
-from the grammar of the embedded world, or from a list of twenty for other base models.
+from the grammar of the embedded world, or from a list of thirty for other base models.
 """
 
 import json

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from magicid.core.checks import at_least
+from magicid.core.checks import at_least, positive, within
 from magicid.core.errors import UsageError
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
@@ -33,6 +33,10 @@ class Sample:
             raise UsageError(
                 "sample.finetuned_per_prompt 0, sample.base_per_prompt 0: clips are needed; set one of them to 1 or more."
             )
+        if self.guidance is not None:
+            positive("sample", guidance=self.guidance)
+        for strength in self.strengths:
+            within("sample", 0, 2, strengths=strength)
         if not self.strengths:
             raise UsageError("sample.strengths is empty: clips need one or more; set --sample.strengths 1.0.")
 
@@ -53,4 +57,4 @@ class Sample:
 
     def _clip(self, run: Run, origin: str, prompt: Prompt, index: int, adapter: str | None, strength: float) -> Wanted:
         seed = item_seed(run.common.seed, "sample", origin, prompt.id, index)
-        return Wanted(f"{origin}-{prompt.id[-3:]}-{index}", origin, prompt.text, seed, adapter, strength)
+        return Wanted(f"{origin}-{prompt.number}-{index}", origin, prompt.text, seed, adapter, strength)

@@ -3,7 +3,6 @@
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
 from magicid.core.records import Adapter
 from magicid.core.run import Run
@@ -19,9 +18,7 @@ def save_adapter(run: Run, stage: str, weights: dict[str, Tensor]) -> Adapter:
 
 def load_adapter(run: Run, name: str, record: Adapter) -> None:
     """Bring a stage's adapter into the family under `name`, in the size that the run's settings give."""
-    path = run.file(record.file)
-    if sha256(path) != record.sha256:
-        raise DataError(f"{path}: sha256 differs from its manifest; delete {path.parent} and run again.")
+    path = run.checked(record.file, record.sha256)
     settings = run.dir.settings()
     targets = tuple(settings["finetune.targets"])
     lora.add_adapter(run.family, name, lora.LoraSettings(settings["finetune.rank"], settings["finetune.alpha"], targets))

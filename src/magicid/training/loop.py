@@ -103,7 +103,7 @@ def train(
             if bad >= settings.max_bad_steps:
                 raise DataError(
                     f"step {step}: loss {numbers['loss']}, gradient norm {norm}, not finite {bad} times in a row; "
-                    "lower the learning rate or beta and run again from the last checkpoint."
+                    "lower the learning rate or beta, delete this stage's folder, and run again."
                 )
             progress(step + 1)
             after_step(step + 1)

@@ -108,7 +108,6 @@ def automatic_beta(reference_error_B: Tensor, gap: float) -> float:
     """The beta at which the logit is -1 (a gradient factor of 0.27, down from 0.5) once the gap is -`gap` of the median error.
 
     beta/2 * gap * median(e_ref) = 1. Errors, and with them the betas that suit, differ tenfold between models and targets.
-    At a gap of 2% this gives about 90 on the embedded model, where 100 was found by hand.
     """
     return 2.0 / (gap * float(reference_error_B.median()))
 

@@ -24,7 +24,8 @@ class PairData:
         self.losers = [videos.index(p.loser) for p in pairs]
         self.prompts = [prompts.index(p.prompt) for p in pairs]
         self.identity = [p.kind == "identity" for p in pairs]
-        self.moving = torch.tensor([float(p.motion_gap > 0) for p in pairs])
+        # an identity winner that moves a little more than its loser is still nearly a still: only dynamic ones count
+        self.moving = torch.tensor([float(p.kind == "dynamic" and p.motion_gap > 0) for p in pairs])
         self._conditions = stack([encode([prompt]) for prompt in prompts])
         self._epochs: dict[tuple[int, int, int], list[tuple[int, int]]] = {}
 
