@@ -33,6 +33,11 @@ def test_photos_of_someone_else_are_left_alone(tmp_path: Path, name: str) -> Non
     assert (tmp_path / name).read_bytes() == b"mine"
 
 
+def test_drawing_says_how_many_and_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert new_photos(7, tmp_path, count=2, held_out=1, size=32) == 3
+    assert capsys.readouterr().out == ""
+
+
 def test_two_people_do_not_share_a_folder(tmp_path: Path) -> None:
     seven = draw(tmp_path, count=3)
     for seed, count in ((8, 3), (8, 1), (7, 2)):

@@ -50,6 +50,16 @@ def test_settings_of_stages_that_have_not_begun_may_change(run: RunDir) -> None:
     assert run.settings()["generate.steps"] == 20
 
 
+def test_a_setting_younger_than_the_run_was_at_its_default(run: RunDir) -> None:
+    run.freeze({"pair.least": 4})
+    run.stage("pair")
+    defaults = {"pair.least": 9, "pair.new": False}
+    with pytest.raises(UsageError, match=r"\(pair.new: False there, True asked\)"):
+        run.freeze({"pair.least": 4, "pair.new": True}, defaults)
+    run.freeze({"pair.least": 4, "pair.new": False}, defaults)
+    assert run.settings() == {"pair.least": 4, "pair.new": False}
+
+
 def test_a_stage_after_another_one_than_it_was_made_from_is_refused(run: RunDir) -> None:
     for name in ("prepare", "finetune", "prompts"):
         run.stage(name)

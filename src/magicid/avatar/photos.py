@@ -11,7 +11,7 @@ from magicid.core.errors import DataError, UsageError
 from magicid.media.photo import SUFFIXES, read_photo, write_png
 
 HELD_OUT_FROM = 1000  # photo seeds from here on are never given to training
-LEAST_SIZE, MOST_SIZE = 64, 4096  # pixels
+LEAST_SIZE, MOST_SIZE = 32, 4096  # pixels
 
 
 def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: int = 256) -> int:
