@@ -16,7 +16,7 @@ QUIET = Console(quiet=True)
 
 
 def test_the_first_people_are_those_of_the_examples_and_no_two_are_the_same() -> None:
-    assert people(2) == EXAMPLES[:2] and people(5) == (*EXAMPLES, 101, 102)
+    assert people(2) == EXAMPLES[:2] and people(5) == (*EXAMPLES, 201, 202)
     assert len(set(people(50))) == 50
 
 
