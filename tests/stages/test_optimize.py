@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from magicid.core.diffusion import FlowMatching, VariancePreserving
 from magicid.core.errors import Interrupted, UsageError
+from magicid.core.files import sha256
 from magicid.core.interfaces import Family
 from magicid.core.records import Pair, Video
 from magicid.core.run import Common, Run
@@ -51,9 +52,11 @@ def begin(family: Family, root: Path) -> Run:
     run.dir.publish("prepare", [])
     with adapter(family, "one") as weights:
         run.dir.publish("finetune", [save_adapter(run, "finetune", weights)])
-    videos = [Video(name, "base", "", 0, 0.0, "", run.path("sample", f"{name}.safetensors"), "") for name in "abcdef"]
-    for video in videos:
-        save_file({"latents": noise(SHAPE, 0, video.id)}, run.file(video.latents))
+    videos = []
+    for name in "abcdef":
+        latents = run.path("sample", f"{name}.safetensors")
+        save_file({"latents": noise(SHAPE, 0, name)}, run.file(latents))
+        videos.append(Video(name, "base", "", 0, 0.0, "", latents, sha256(run.file(latents))))
     run.dir.publish("sample", videos)
     kinds = ["identity", "dynamic"] * 3
     run.dir.publish("pair", [Pair(str(i), kinds[i], w, x, "a person waves", 1.0, float(i % 2)) for i, (w, x) in enumerate(PAIRS)])

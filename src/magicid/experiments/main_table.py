@@ -43,7 +43,7 @@ KEYWORD_RATE = {"quick": 1e-1, "paper": 1e-3}  # learning rate of Magic-Me's row
 class MainTable:
     """How many people, prompts and seeds; the same command again goes on where it stopped."""
 
-    people: int = 8  # drawn, of seeds that no model was trained on: 9, 7, 11, then from 101 on
+    people: int = 8  # drawn, of seeds that no model was trained on: 9, 7, 11, then from 201 on
     prompts: int = 10  # held-out ones of each person
     seeds: int = 2  # clips of each prompt
     preset: Literal["quick", "paper"] = "quick"
