@@ -74,6 +74,7 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
         ("run photos --out OUT --sample.strengths nan", "sample.strengths nan: must be 0 to 2"),
         ("experiment --json three_row", "experiment 'three_row' is unknown; did you mean 'three_rows'?"),
         ("experiment base_quality --clips 0", "clips 0, steps 50, batch 16: each must be at least 1"),
+        ("experiment base_quality --start 1.5", "start 1.5: a time is above 0 (clean) and at most 1 (noise)"),
         ("doctor --all", "see magicid doctor --help."),
         ("generate photos waves", "photos: not a run directory (no settings.yaml)"),
         ("generate", "see magicid generate --help."),

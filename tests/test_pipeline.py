@@ -218,13 +218,15 @@ def test_a_finished_run_makes_new_clips(finished: Path, tmp_path: Path) -> None:
 def test_an_adapter_that_is_gone_and_latents_that_changed_are_named(common: Common, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "optimize" / "adapter.safetensors").unlink()
-    with pytest.raises(DataError, match=r"optimize/adapter.safetensors: is gone, says its manifest; bring it back, or delete"):
+    with pytest.raises(DataError, match=r"adapter.safetensors: gone, though its manifest names it; bring it back, or delete"):
         generate_clip(tmp_path / "run", "waves", tmp_path / "new.mp4", steps=1)
     for stage in ("optimize", "generate", "evaluate"):
         shutil.rmtree(tmp_path / "run" / stage)
     for latents in (tmp_path / "run" / "sample").glob("*.safetensors"):
         latents.write_bytes(latents.read_bytes()[:-1] + b"!")
-    with pytest.raises(DataError, match=r"\.safetensors: differs from its manifest; bring it back, or delete .*sample and run"):
+    with pytest.raises(
+        DataError, match=r"sample/.*: sha256 differs from its manifest; bring it back, or delete .*sample and run"
+    ):
         run_pipeline(common, SMALL, tmp_path / "run", QUIET)
 
 
@@ -235,5 +237,5 @@ def test_a_flipped_byte_in_an_adapter_is_refused(common: Common, finished: Path,
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(DataError, match="differs from its manifest"):
+    with pytest.raises(DataError, match="sha256 differs"):
         generate_clip(copy, "someone waves", tmp_path / "x.mp4", steps=2)

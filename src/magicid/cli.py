@@ -55,8 +55,8 @@ def avatar(arguments: Sequence[str]) -> None:
         raise UsageError(f"avatar {' '.join(arguments[:1]) or '(nothing)'}: unknown; use: magicid avatar new --seed 7 --out DIR.")
     from magicid.avatar.photos import new_photos
 
-    count = _parse(new_photos, arguments[1:] if arguments[0] == "new" else arguments, "magicid avatar new")
-    print(f"{count} photos")
+    drawn = _parse(new_photos, arguments[1:] if arguments[0] == "new" else arguments, "magicid avatar new")
+    print(f"{len(drawn)} photos in {drawn[0].parent}")
 
 
 def experiment(arguments: Sequence[str]) -> None:

@@ -33,8 +33,9 @@ def test_photos_of_someone_else_are_left_alone(tmp_path: Path, name: str) -> Non
     assert (tmp_path / name).read_bytes() == b"mine"
 
 
-def test_drawing_says_how_many_and_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert new_photos(7, tmp_path, count=2, held_out=1, size=32) == 3
+def test_drawing_says_where_the_photos_are_and_prints_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("photo-1.png", "photo-2.png", "held_out/photo-1.png")
+    assert new_photos(7, tmp_path, count=2, held_out=1, size=32) == [tmp_path / name for name in names]
     assert capsys.readouterr().out == ""
 
 

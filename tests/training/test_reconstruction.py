@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from magicid.core.records import Photo
 from magicid.core.run import Run
 from magicid.core.seeds import noise
 from magicid.training.loop import LoopSettings
@@ -22,12 +23,13 @@ def run(tmp_path: Path) -> Run:
     run = fake_run(tmp_path / "run", tmp_path)
     for i in range(3):
         save_file({"latents": noise((3, 2, 4, 4), 0, "clip", i)}, run.dir.stage("prepare") / f"{i}.safetensors")
+    run.dir.publish("prepare", [Photo(f"photo-{i}", "", "", f"prepare/{i}.safetensors", "", False) for i in range(3)])
     return run
 
 
 @pytest.fixture
 def clips(run: Run) -> Clips:
-    return Clips(run, [f"prepare/{i}.safetensors" for i in range(3)], SAID)
+    return Clips(run, [f"photo-{i}" for i in range(3)], SAID)
 
 
 def test_each_clip_has_the_condition_of_its_own_prompt(run: Run, clips: Clips) -> None:

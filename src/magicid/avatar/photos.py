@@ -14,8 +14,8 @@ HELD_OUT_FROM = 1000  # photo seeds from here on are never given to training
 LEAST_SIZE, MOST_SIZE = 32, 4096  # pixels
 
 
-def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: int = 256) -> int:
-    """Draw a person's photos, and say how many; other photos in the folder are left as they are, and refused.
+def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: int = 256) -> list[Path]:
+    """Draw a person's photos, and say where they are; other photos in the folder are left as they are, and refused.
 
     Args:
         seed: names the person.
@@ -42,7 +42,7 @@ def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: in
             write_png(path, image)
     except OSError as error:
         raise UsageError(f"{out}: {error.strerror}; photos need a folder that can be written. Choose another --out.") from error
-    return count + held_out
+    return list(images)
 
 
 def _shows(path: Path, image: NDArray[np.uint8]) -> bool:

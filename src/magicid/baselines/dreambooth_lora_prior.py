@@ -30,7 +30,7 @@ class DreamboothLoraPrior:
             raise DataError(f"{run.dir.root}: the repository has no clips of the base model; set --sample.base-per-prompt.")
         stage_one, family = Finetune.of(run), run.family
         person = reconstruction(run, stills(run), stage_one.batch)
-        others = Clips(run, [video.latents for video in videos], [video.prompt for video in videos])
+        others = Clips(run, [video.id for video in videos], [video.prompt for video in videos])
         prior = reconstruction(run, others, stage_one.batch, "prior")
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:

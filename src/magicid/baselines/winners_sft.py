@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from magicid.core.records import Adapter, Pair, Video
+from magicid.core.records import Adapter, Pair
 from magicid.core.run import Run
 from magicid.stages.finetune import Finetune
 from magicid.training import lora
@@ -25,8 +25,7 @@ class WinnersSft:
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train the stage-one adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
         pairs, family = run.dir.read("pair", Pair), run.family
-        files = {v.id: v.latents for v in run.dir.read("sample", Video)} | {p.id: p.latents for p in run.photos()}
-        winners = Clips(run, [files[pair.winner] for pair in pairs], [pair.prompt for pair in pairs])
+        winners = Clips(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
         loss = reconstruction(run, winners, Finetune.of(run).batch, NAME)
         load_adapter(run, NAME, run.dir.read("finetune", Adapter)[0])
         with lora.using(family, NAME):

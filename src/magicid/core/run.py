@@ -126,8 +126,8 @@ class Run:
         """The place of a file that a manifest names; `DataError` where it is gone or is not what was written."""
         path = self.file(relative)
         if not path.exists() or sha256(path) != sha256_hex:
-            what = "differs from" if path.exists() else "is gone, says"
-            raise DataError(f"{path}: {what} its manifest; bring it back, or delete {path.parent} and run again.")
+            what = "sha256 differs from its manifest" if path.exists() else "gone, though its manifest names it"
+            raise DataError(f"{path}: {what}; bring it back, or delete {path.parent} and run again.")
         return path
 
     def bar(self, label: str, total: int) -> Progress:

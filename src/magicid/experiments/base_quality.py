@@ -47,6 +47,8 @@ class BaseQuality:
         if min(self.clips, self.steps, self.batch) < 1:
             said = f"clips {self.clips}, steps {self.steps}, batch {self.batch}"
             raise UsageError(f"{said}: each must be at least 1; set it higher.")
+        if not 0 < self.start <= 1:
+            raise UsageError(f"start {self.start}: a time is above 0 (clean) and at most 1 (noise); choose another --start.")
         console = Console(stderr=quiet)
         items = [item(HELD_OUT, i) for i in range(self.clips)]
         real = np.stack([render(HELD_OUT, i).frames for i in range(self.clips)])
@@ -111,7 +113,7 @@ class BaseQuality:
                 wanted = family.encode_prompts(sentences[part])
                 latents = sample(family, wanted, negative, seeds, shape, self.steps, self.guidance, begin)
                 publish(path, partial(np.save, arr=to_frames(family.decode(latents))))
-                console.print(f"{part.start + len(seeds)} of {len(sentences)} clips")
+                console.print(f"{first + len(seeds)} of {len(sentences)} clips")
             found: Frames = np.load(path)
             return found
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from magicid.core import records
 from magicid.core.checks import at_least, one_of, positive, within
 from magicid.core.errors import UsageError
 from magicid.core.interfaces import Family
-from magicid.core.records import Adapter, Video
+from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
+from magicid.training.clips import read_latents
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import Objective, automatic_beta
 from magicid.training.pair_data import PairData
@@ -87,10 +87,7 @@ class Optimize:
         for name in (POLICY, REFERENCE):
             load_adapter(run, name, stage_one)
         pairs = run.dir.read("pair", records.Pair)
-        asked = {video for p in pairs for video in (p.winner, p.loser)}
-        files = {v.id: run.checked(v.latents, v.sha256) for v in run.dir.read("sample", Video) if v.id in asked}
-        files |= {p.id: run.file(p.latents) for p in run.photos() if p.id in asked}
-        latents = {video: load_file(file)["latents"] for video, file in files.items()}
+        latents = read_latents(run, [video for p in pairs for video in (p.winner, p.loser)])
         loss = self._loss(family, PairData(pairs, latents, family.encode_prompts), run.common.seed)
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
         average = None

@@ -120,11 +120,12 @@ def scored(run: Run) -> list[Scored]:
     """The usable videos of the repository."""
     known: dict[str, tuple[str, str, float]] = {v.id: (v.origin, v.prompt, v.strength) for v in run.dir.read("sample", Video)}
     known |= {p.id: ("static", run.common.trigger, 1.0) for p in run.photos()}
-    return [
-        Scored(s.video, *known[s.video][:2], s.scaled["identity"], s.scaled["motion"], s.scaled["prompt"], known[s.video][2])
-        for s in run.dir.read("score", records.Score)
-        if s.scaled
-    ]
+    found = []
+    for s in run.dir.read("score", records.Score):
+        if s.scaled:
+            origin, prompt, strength = known[s.video]
+            found.append(Scored(s.video, origin, prompt, s.scaled["identity"], s.scaled["motion"], s.scaled["prompt"], strength))
+    return found
 
 
 def _record(run: Run, kind: str, index: int, pair: Candidate) -> records.Pair:

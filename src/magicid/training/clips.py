@@ -1,11 +1,14 @@
-"""Draw clips and keep them: latents and mp4, published whole and entered in the stage's journal, batches side by side."""
+"""Draw clips and keep them: latents and mp4, published whole and entered in the stage's journal, batches side by side.
 
-from collections.abc import Sequence
+Training reads their latents back here.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from magicid.core.errors import DataError
 from magicid.core.files import publish, sha256
@@ -69,6 +72,15 @@ def make_clips(
                             done[video.id] = video
                             bar.advance(bar.task_ids[0])
     return [done[clip.id] for clip in wanted]
+
+
+def read_latents(run: Run, ids: Iterable[str]) -> dict[str, torch.Tensor]:
+    """Latents (C, F, H, W) of clips of the repository and of photos by id; `DataError` where a clip is not what was drawn."""
+    asked = set(ids)
+    videos = run.dir.read("sample", Video) if run.dir.finished("sample") else []
+    files = {video.id: run.checked(video.latents, video.sha256) for video in videos if video.id in asked}
+    files |= {photo.id: run.file(photo.latents) for photo in run.photos() if photo.id in asked}
+    return {key: load_file(file)["latents"] for key, file in files.items()}
 
 
 def _setting(clip: Wanted) -> tuple[str, float]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from magicid.core.device import autocast
@@ -13,6 +13,7 @@ from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.core.seeds import generator, item_seed, noise
 from magicid.training.adapters import save_adapter
+from magicid.training.clips import read_latents
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
 from magicid.training.objectives import video_error
@@ -23,10 +24,11 @@ SNAPSHOTS = 5  # kept on the way, evenly spaced
 
 
 class Clips:
-    """Latents of clips (N, C, F, H, W) and what the model is told of each, in memory."""
+    """Latents of clips and photos (N, C, F, H, W) and what the model is told of each, in memory."""
 
-    def __init__(self, run: Run, files: Sequence[str], prompts: Sequence[str]) -> None:
-        self.latents = torch.stack([load_file(run.file(file))["latents"] for file in files])
+    def __init__(self, run: Run, ids: Sequence[str], prompts: Sequence[str]) -> None:
+        latents = read_latents(run, ids)
+        self.latents = torch.stack([latents[key] for key in ids])
         self.device = next(run.family.transformer.parameters()).device
         texts = sorted(set(prompts))
         self._rows = torch.tensor([texts.index(prompt) for prompt in prompts])
@@ -44,7 +46,7 @@ class Clips:
 def stills(run: Run) -> Clips:
     """The static videos of the photos; the trigger words are all that is said of them."""
     photos = run.photos()
-    return Clips(run, [photo.latents for photo in photos], [run.common.trigger] * len(photos))
+    return Clips(run, [photo.id for photo in photos], [run.common.trigger] * len(photos))
 
 
 def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: int, *key: object) -> tuple[Tensor, Tensor]:
