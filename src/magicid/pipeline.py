@@ -57,7 +57,6 @@ PRESETS = {
     "quick": Pipeline(
         finetune=Finetune(steps=300, learning_rate=1e-3),
         sample=Sample(strengths=(1.0, 0.8, 0.6, 0.45, 0.3), steps=20),
-        pair=Pair(dynamic_policy_losers=True),
         optimize=Optimize(steps=50, learning_rate=1e-4, beta=20.0, winner_anchor=10.0),
         generate=Generate(steps=20),
     ),

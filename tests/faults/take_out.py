@@ -32,8 +32,21 @@ def noticed(row: int, tests: str, guard: Guard) -> bool:
         text = source.read_text()
         assert text.count(guard.text) == 1, f"row {row}: {guard.text!r} stands {text.count(guard.text)} times in {guard.file}"
         source.write_text(text.replace(guard.text, guard.instead))
-        words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/faults/{tests}", "-k", f"row_{row:02d}_"]
-        done = subprocess.run(words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(package.parent)}, capture_output=True, text=True)
+        words = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            f"tests/faults/{tests}",
+            "-k",
+            f"row_{row:02d}_",
+        ]
+        done = subprocess.run(
+            words, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(package.parent)}, capture_output=True, text=True
+        )
     assert done.returncode in (0, 1), f"row {row}: the tests did not run\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.returncode == 1
 

@@ -94,14 +94,6 @@ def test_a_moving_stranger_and_a_still_likeness_win_nothing() -> None:
     assert dominance_pairs([stranger, still, plain], 9, GAPS) == []
 
 
-def test_policy_losers_are_drawn_at_full_strength_by_the_fine_tuned_model() -> None:
-    best, own = video("best", 9, 9), video("own", 3, 3)
-    weaker, base = replace(video("weaker", 2, 2), strength=0.6), replace(video("base", 1, 1), origin="base", strength=0.0)
-    repository = [best, own, weaker, base]
-    assert [c.ids for c in dominance_pairs(repository, 9, GAPS, policy_losers=True)] == [("best", "own")]
-    assert ("best", "base") in [c.ids for c in dominance_pairs(repository, 9, GAPS)]
-
-
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_papers_winners_are_upper_losers_lower_and_the_widest_identity_gap_is_first(seed: int) -> None:
     layers = fronts(videos(seed))

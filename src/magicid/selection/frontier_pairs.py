@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from magicid.core import pareto
-from magicid.selection.scored import Candidate, Conditions, RewardName, Scored, candidates, follows, of_policy, spread
+from magicid.selection.scored import Candidate, Conditions, RewardName, Scored, candidates, follows, spread
 
 AXES: tuple[RewardName, ...] = ("identity", "motion")
 
@@ -44,8 +44,8 @@ def paper_pairs(
     return spread(sorted(found, key=lambda c: (-c.gap("identity"), *c.ids)), count, taken=taken)
 
 
-def dominance_conditions(least_gaps: Mapping[RewardName, float], least_prompt: float, policy_losers: bool = False) -> Conditions:
-    """What a dynamic pair must be by our rule; with `policy_losers`, the loser is a clip of the model that HPO starts from."""
+def dominance_conditions(least_gaps: Mapping[RewardName, float], least_prompt: float) -> Conditions:
+    """What a dynamic pair must be by our rule."""
     axes = [name for name, least in least_gaps.items() if least >= 0]
 
     def widely(name: RewardName, c: Candidate) -> bool:
@@ -55,7 +55,6 @@ def dominance_conditions(least_gaps: Mapping[RewardName, float], least_prompt: f
         "whose winner is better in something": lambda c: any(c.gap(name) > 0 for name in axes),
         **{f"with the {name} gap": partial(widely, name) for name in least_gaps},
         "whose winner follows its prompt": lambda c: follows(c.winner, least_prompt),
-        **({"whose loser is the policy's": lambda c: of_policy(c.loser)} if policy_losers else {}),
     }
 
 
@@ -66,14 +65,13 @@ def dominance_pairs(
     least_prompt: float = -math.inf,
     most_uses: int | None = None,
     taken: Sequence[Candidate] = (),
-    policy_losers: bool = False,
 ) -> list[Candidate]:
     """Ours: winners that beat their losers by every one of `least_gaps`; pairs of one prompt first, then the widest.
 
     The widest has the largest product of gaps in identity and motion. A stranger who moves, or a likeness that stands
     still, wins nothing here. A gap below 0 is what the winner may be worse by; it takes no part in dominance.
     """
-    found = candidates(videos, dominance_conditions(least_gaps, least_prompt, policy_losers))
+    found = candidates(videos, dominance_conditions(least_gaps, least_prompt))
     wide = [name for name in AXES if name in least_gaps]
     found.sort(key=lambda c: (not c.same_prompt, -math.prod(c.gap(name) for name in wide), *c.ids))
     return spread(found, count, most_uses, taken=taken)

@@ -18,7 +18,6 @@ class Scored:
     identity: float
     motion: float
     prompt_score: float
-    strength: float = 1.0  # of the stage-one adapter that drew it
 
     def reward(self, name: RewardName) -> float:
         """One of the three."""
@@ -72,11 +71,6 @@ def _ordered(videos: Sequence[Scored]) -> Iterator[Candidate]:
 def follows(winner: Scored, least_prompt: float) -> bool:
     """Whether a winner is above the semantic floor; a static video has no scene that a sentence could ask for."""
     return winner.origin == "static" or winner.prompt_score >= least_prompt
-
-
-def of_policy(video: Scored) -> bool:
-    """Whether the model that HPO starts from drew it: the fine-tuned one, its adapter at full strength."""
-    return video.origin == "finetuned" and video.strength == 1
 
 
 def spread(

@@ -34,7 +34,6 @@ class Pair:
     dynamic_least_identity_gap: float = 1.0
     dynamic_least_motion_gap: float = 1.0
     dynamic_least_prompt_gap: float = -1.0  # below 0: what a winner may follow its prompt worse by
-    dynamic_policy_losers: bool = False  # losers only among the fine-tuned model's clips at full strength, where HPO starts
     least_prompt: float = 6.0  # semantic floor of winners that have a scene
     most_uses: int = 10  # pairs that one video may be in, of both kinds together
     least: int = 4  # pairs of each kind that is asked for
@@ -78,9 +77,7 @@ class Pair:
         identity = identity_pairs(
             videos, self.identity, self.identity_least_gap, threshold, floor, self.most_uses, self.identity_most_static
         )
-        return identity, dominance_pairs(
-            clips, self.dynamic, self._least_gaps, floor, self.most_uses, identity, self.dynamic_policy_losers
-        )
+        return identity, dominance_pairs(clips, self.dynamic, self._least_gaps, floor, self.most_uses, identity)
 
     def _filters(self, videos: Sequence[Scored]) -> tuple[str, str]:
         """How many candidates each condition leaves, of identity and of dynamic pairs."""
@@ -89,7 +86,7 @@ class Pair:
             identity, dynamic = identity_conditions(0.0, threshold, floor), paper_conditions(clips, self._axes, floor)
         else:
             identity = identity_conditions(self.identity_least_gap, threshold, floor)
-            dynamic = dominance_conditions(self._least_gaps, floor, self.dynamic_policy_losers)
+            dynamic = dominance_conditions(self._least_gaps, floor)
         return counted(videos, identity), counted(clips, dynamic)
 
     def _limits(self, videos: Sequence[Scored]) -> tuple[float, float]:
@@ -118,13 +115,13 @@ def _clips(videos: Sequence[Scored]) -> list[Scored]:
 
 def scored(run: Run) -> list[Scored]:
     """The usable videos of the repository."""
-    known: dict[str, tuple[str, str, float]] = {v.id: (v.origin, v.prompt, v.strength) for v in run.dir.read("sample", Video)}
-    known |= {p.id: ("static", run.common.trigger, 1.0) for p in run.photos()}
+    known: dict[str, tuple[str, str]] = {v.id: (v.origin, v.prompt) for v in run.dir.read("sample", Video)}
+    known |= {p.id: ("static", run.common.trigger) for p in run.photos()}
     found = []
     for s in run.dir.read("score", records.Score):
         if s.scaled:
-            origin, prompt, strength = known[s.video]
-            found.append(Scored(s.video, origin, prompt, s.scaled["identity"], s.scaled["motion"], s.scaled["prompt"], strength))
+            origin, prompt = known[s.video]
+            found.append(Scored(s.video, origin, prompt, s.scaled["identity"], s.scaled["motion"], s.scaled["prompt"]))
     return found
 
 
