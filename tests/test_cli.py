@@ -129,10 +129,10 @@ class SafetensorError(Exception):
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (OSError(errno.ENOSPC, "No space left on device", "x.mp4"), 4, "x.mp4: the disk is full;"),
-        (SafetensorError("I/O error: No space left on device (os error 28)"), 4, "disk is full;"),
+        (OSError(errno.ENOSPC, "No space left on device", "x.mp4"), 4, "x.mp4: the disk is full, "),
+        (SafetensorError("I/O error: No space left on device (os error 28)"), 4, "disk is full, "),
         (MemoryError(), 4, "out of memory;"),
-        (OutOfMemoryError("CUDA out of memory.\nTried"), 4, "out of the GPU's memory;"),
+        (OutOfMemoryError("CUDA out of memory.\nTried"), 4, "out of memory;"),
         (SafetensorError("Error while deserializing header:\nHeaderTooLarge"), 3, "cannot be read"),
     ],
 )

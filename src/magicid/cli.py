@@ -7,16 +7,18 @@ import errno
 import io
 import os
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 from magicid.core import tables
-from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError
+from magicid.core.errors import DataError, MagicIDError, ResourceError, UsageError, out_of_memory
+from magicid.core.files import disk_full
+from magicid.core.pulse import listening, pulse, watched
 
 T = TypeVar("T")
 
@@ -168,6 +170,7 @@ def overview() -> str:
     lines += [f"  {name:<12}{(function.__doc__ or '').splitlines()[0]}" for name, function in COMMANDS.items()]
     lines += ["", "  up to one stage: " + " ".join(stage for stage in tables.STAGES if stage not in COMMANDS)]
     lines += ["  experiments:     " + " ".join(tables.EXPERIMENTS)]
+    lines += ["", "  --debug, with any command, shows where an error comes from"]
     return "\n".join(lines)
 
 
@@ -182,15 +185,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
-    name, *rest = words
+    debug = "--debug" in words
+    name, *rest = [word for word in words if word != "--debug"] or [""]
     try:
-        with _stopping():
+        with listening(), watched(_watchdog_s()):
             if name in tables.STAGES and name not in COMMANDS:
                 _run(rest, name)
             elif name in COMMANDS:
                 COMMANDS[name](rest)
             else:
                 tables.check((*COMMANDS, *tables.STAGES), "command", name)
+            pulse("end")
     except KeyboardInterrupt:
         print("magicid: interrupted; run the same command again to go on.", file=sys.stderr)
         return 130
@@ -198,27 +203,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         known = _known(error)
         if known is None:
             raise
+        if debug:
+            traceback.print_exc()
         print(f"magicid: {' '.join(str(known).split())}", file=sys.stderr)
         return known.exit_code
     return 0
 
 
-@contextmanager
-def _stopping() -> Iterator[None]:
-    """SIGTERM raises `Interrupted` here; a training loop, inside, saves a checkpoint first."""
-
-    def stop(*_: object) -> NoReturn:
-        raise Interrupted("stopped; run the same command again to go on.")
-
+def _watchdog_s() -> float:
+    """Seconds without a pulse after which a run is taken to hang; 0: never."""
+    said = os.environ.get("MAGICID_WATCHDOG_SECONDS", "1800")
     try:
-        old = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
+        return max(0.0, float(said))
+    except ValueError:
+        raise UsageError(f"MAGICID_WATCHDOG_SECONDS {said!r}: a number of seconds, or 0 for no watchdog. Set it so.") from None
 
 
 def _known(error: Exception) -> MagicIDError | None:
@@ -228,12 +226,9 @@ def _known(error: Exception) -> MagicIDError | None:
     kind, said = type(error).__name__, " ".join(str(error).split())
     full = isinstance(error, OSError) and error.errno == errno.ENOSPC
     if full or (kind == "SafetensorError" and "os error 28" in said):
-        place = getattr(error, "filename", None) or "disk"
-        return ResourceError(f"{place}: the disk is full; a run needs room. Free some space and run the same command again.")
-    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate" in said:
-        where = "of the GPU's memory" if kind == "OutOfMemoryError" else "of memory"
-        rule = "models and batches must fit. Close other programs; or delete the unfinished stage's folder, and lower its batch."
-        return ResourceError(f"out {where}; {rule}")
+        return disk_full(Path(getattr(error, "filename", None) or "."))
+    if out_of_memory(error):
+        return ResourceError("out of memory; models and batches must fit. Close other programs, or use smaller batches.")
     if kind == "SafetensorError":
         return DataError(f"a .safetensors file cannot be read ({said}); it must be whole. Fetch or make it again.")
     return None

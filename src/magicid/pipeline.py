@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from magicid._version import __version__
-from magicid.core import tables
-from magicid.core.cost import measured
-from magicid.core.errors import DataError, UsageError
+from magicid.core import faults, tables
+from magicid.core.cost import measured, memory_mb
+from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
 from magicid.core.files import sha256
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter, Metric, Photo
@@ -138,9 +138,31 @@ def run_baseline(run: Run, name: str, baseline: Stage) -> Adapter:
 
 def _finish(run: Run, name: str, part: Stage) -> None:
     """Do a stage's or baseline's work, and publish it."""
-    with measured(run.dir.root / name):
-        records = part.run(run)
+    faults.stage = name
+    try:
+        with measured(run.dir.root / name):
+            records = part.run(run)
+    except Exception as error:
+        if out_of_memory(error):
+            raise _smaller(run, name, part) from error
+        raise
     run.dir.publish(name, records)
+
+
+SMALLER = {"chunk": 1, "recompute": "blocks"}  # settings that need less memory, as `optimize` has them
+
+
+def _smaller(run: Run, name: str, part: Stage) -> ResourceError:
+    """What a part of a run used when memory ran out, and the settings of it that need less; nothing is changed silently."""
+    fields = dataclasses.asdict(part)  # type: ignore[call-overload]
+    less = {"batch": fields["batch"] // 2} if fields.get("batch", 1) > 1 else {}
+    less |= {key: value for key, value in SMALLER.items() if key in fields and fields[key] != value}
+    asked = " ".join(f"--{name}.{key} {value}" for key, value in less.items())
+    remedy = (
+        f"delete {run.dir.root / name}, and run again with {asked}" if less else "close other programs, or use a smaller base"
+    )
+    used, limit = memory_mb()
+    return ResourceError(f"{name}: out of memory, {used:,.0f} MiB used of {limit:,.0f}; {remedy}.")
 
 
 def print_result(folder: RunDir, console: Console | None = None) -> None:

@@ -1,6 +1,7 @@
 """What makes a row's tests pass: a line of the package that, changed as said here, makes one of them fail.
 
-Each module of tests has `GUARDS`, row -> Guard. `scripts/guards` changes each line in a copy of the package and runs the row's tests.
+Each module of tests has `GUARDS`, row -> Guard. `scripts/guards` changes each line in a copy of the package, where the row's
+tests must then fail.
 """
 
 from typing import NamedTuple

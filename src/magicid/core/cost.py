@@ -4,6 +4,7 @@ A kill that leaves no time to write loses its own process's share.
 """
 
 import json
+import os
 import re
 import resource
 import sys
@@ -48,6 +49,13 @@ def read_cost(folder: Path) -> Cost:
     """What was spent on the folder so far."""
     path = folder / "cost.json"
     return Cost(**json.loads(path.read_text())) if path.exists() else Cost()
+
+
+def memory_mb() -> tuple[float, float]:
+    """Highest use so far, and all there is, in MiB: of the GPU where there is one, else of the machine."""
+    if torch.cuda.is_available():
+        return _peak_mb(), torch.cuda.get_device_properties(0).total_memory / 2**20
+    return _peak_mb(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
 
 
 def _reset_peak() -> None:

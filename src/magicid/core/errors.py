@@ -29,3 +29,9 @@ class Interrupted(MagicIDError):
     """Stopped on request at a point from which the same command goes on."""
 
     exit_code = 75
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a computation found no memory; torch's own classes are known by name."""
+    kind = type(error).__name__
+    return isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "DefaultCPUAllocator: can't allocate" in str(error)

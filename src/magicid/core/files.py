@@ -1,11 +1,16 @@
 """Files are published whole: written under a temporary name in the same folder, synced, renamed, the folder synced."""
 
+import errno
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from magicid.core.errors import ResourceError
+from magicid.core.faults import reach
+
+TEMPORARY = ".tmp-"  # what is not whole yet is named so, and swept away when a run is opened
 
 
 def sha256(path: Path) -> str:
@@ -48,21 +53,45 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(path.name.encode()).hexdigest()[:16]  # the name itself may have as many bytes as are allowed
-    temporary = path.with_name(f".tmp-{os.getpid()}-{digest}{path.suffix[-20:]}")
+    temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{digest}{path.suffix[-20:]}")
     try:
         write(temporary)
+        reach("written", path.name)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.errno == 28:
-            raise ResourceError(f"{path}: the disk is full; free some space and run the same command again.") from error
+        if error.errno == errno.ENOSPC:
+            raise disk_full(path) from error
         raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
+    reach("published", path.name)
 
 
 def publish_text(path: Path, text: str) -> None:
     """Publish a UTF-8 text file."""
     publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def disk_full(path: Path) -> ResourceError:
+    """What to say when a write found no room."""
+    nearest = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
+    free = shutil.disk_usage(nearest).free
+    return ResourceError(f"{path}: the disk is full, {_size(free)} left; free some space and run the same command again.")
+
+
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """`ResourceError` where the disk of `folder` has less than `needed` bytes left."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"{folder}: {what} need about {_size(needed)}, the disk has {_size(free)} left; free some space, or choose "
+            "another --out."
+        )
+
+
+def _size(count: int) -> str:
+    """Bytes as people say them: 1,234 bytes, 56 MB."""
+    return f"{count:,} bytes" if count < 10**6 else f"{count / 10**6:,.0f} MB"

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import digest, sha256
+from magicid.core.pulse import pulse
 from magicid.core.records import Photo
 from magicid.core.run_dir import RunDir
 
@@ -141,5 +142,6 @@ class Run:
         """Go through items with a progress bar."""
         with self.bar(label, total) as progress:
             for item in items:
+                pulse("item")
                 yield item
                 progress.advance(progress.task_ids[0])

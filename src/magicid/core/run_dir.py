@@ -7,9 +7,11 @@ sha256 of the earlier stages' manifests, so that a stage made from something els
 settings and manifests like stages; each stands in the place of `optimize`, and nothing is made from it.
 """
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,8 @@ import yaml
 
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
-from magicid.core.files import publish_text, sha256
+from magicid.core.faults import reach
+from magicid.core.files import TEMPORARY, disk_full, publish_text, sha256
 from magicid.core.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -46,6 +49,12 @@ class RunDir:
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what earlier processes left half-written; nobody else is at work here."""
+        for path in list(self.root.rglob(f"{TEMPORARY}*")):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Free the lock."""
@@ -202,7 +211,14 @@ class Journal:
         """Append an item; its files must be in place already."""
         item = {"id": key} | record.to_json()
         self._items[key] = item
-        with self._path.open("a") as file:
-            file.write(json.dumps(item) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        reach("journal", key)
+        try:
+            with self._path.open("a") as file:
+                file.write(json.dumps(item) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise disk_full(self._path) from error
+            raise
+        reach("entered", key)

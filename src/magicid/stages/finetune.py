@@ -8,7 +8,7 @@ from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.training import lora
 from magicid.training.loop import LoopSettings
-from magicid.training.reconstruction import learn, reconstruction, stills
+from magicid.training.reconstruction import STAGE_ONE, learn, reconstruction, stills
 
 NAME = "stage_one"
 
@@ -49,9 +49,14 @@ class Finetune:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
-        loss, family = reconstruction(run, stills(run), self.batch), run.family
+        clips, family = stills(run), run.family
+        loss = reconstruction(run, clips, self.batch)
+
+        def held(step: int) -> list[str]:
+            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, STAGE_ONE, step, 0)]
+
         lora.add_adapter(family, NAME, self.lora, run.common.seed)
         with lora.using(family, NAME):
-            adapter = learn(run, "finetune", lora.parameters(family, NAME), loss, self.loop(self.steps))
+            adapter = learn(run, "finetune", lora.parameters(family, NAME), loss, self.loop(self.steps), batch=held)
         lora.remove_adapter(family, NAME)
         return [adapter]

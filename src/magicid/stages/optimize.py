@@ -12,7 +12,7 @@ from torch import Tensor
 
 from magicid.core import records
 from magicid.core.checks import at_least, one_of, positive, within
-from magicid.core.errors import UsageError
+from magicid.core.errors import DataError, UsageError
 from magicid.core.interfaces import Family
 from magicid.core.records import Adapter
 from magicid.core.run import Run
@@ -88,14 +88,22 @@ class Optimize:
             load_adapter(run, name, stage_one)
         pairs = run.dir.read("pair", records.Pair)
         latents = read_latents(run, [video for p in pairs for video in (p.winner, p.loser)])
-        loss = self._loss(family, PairData(pairs, latents, family.encode_prompts), run.common.seed)
+        data = PairData(pairs, latents, family.encode_prompts)
+        loss = self._loss(family, data, run.common.seed)
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
         average = None
         if self.reference == "ema":  # the loop moves the reference's own weights
             settings = replace(settings, ema_decay=self.reference_decay)
             average = {name: p.detach() for name, p in lora.parameters(family, REFERENCE).items()}
+
+        def held(step: int) -> list[str]:
+            return [pairs[i].id for group in data.batch(step, self.batch, self.share, run.common.seed) for i in group]
+
+        kept = lora.weights(family, REFERENCE)
         with recomputing(family.transformer, self.recompute):
-            adapter = learn(run, "optimize", lora.parameters(family, POLICY), loss, settings, average)
+            adapter = learn(run, "optimize", lora.parameters(family, POLICY), loss, settings, average, held)
+        if average is None:
+            _refuse_moved(kept, lora.weights(family, REFERENCE))
         for name in (POLICY, REFERENCE):
             lora.remove_adapter(family, name)
         return [adapter]
@@ -117,10 +125,19 @@ class Optimize:
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
             value, numbers = evaluate(*batch(step, micro))
-            if step == micro == 0 and frozen:
-                assert numbers["margin"] == 0, (
-                    f"margin {numbers['margin']} before the first step, not 0: policy and reference differ"
+            if step == micro == 0 and frozen and numbers["margin"] != 0:
+                raise DataError(
+                    f"optimize: margin {numbers['margin']:.3g} before the first step, must be 0: policy and reference differ; delete "
+                    "optimize/ and run again."
                 )
             return value, numbers
 
         return loss
+
+
+def _refuse_moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> None:
+    """`DataError` where the reference, which must not be trained, is not what it was."""
+    if moved := [name for name in before if not torch.equal(before[name], after[name])]:
+        raise DataError(
+            f"optimize: {len(moved)} of the reference's tensors changed, first {moved[0]}; delete optimize/ and run again."
+        )

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from magicid.core.errors import DataError
-from magicid.core.files import publish, publish_text, sha256, sync_folder
+from magicid.core.faults import reach
+from magicid.core.files import TEMPORARY, publish, publish_text, sha256, sync_folder
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -28,14 +29,17 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
-    """Publish a checkpoint under `folder`, then prune to the newest `keep`; refuses tensors that are not finite."""
+    """Publish a checkpoint under `folder`, then prune to the newest `keep`.
+
+    `DataError` where a tensor is not finite, or where what was written does not read back as it was.
+    """
     for group, tensors in checkpoint.groups.items():
         for name, tensor in tensors.items():
             if not torch.isfinite(tensor).all():
                 raise DataError(f"{group}/{name} is not finite at step {checkpoint.step}; the checkpoint is not saved.")
     final = folder / f"step-{checkpoint.step:08d}"
-    temporary = folder / f".tmp-{final.name}"
-    for leftover in (temporary, final):
+    temporary = folder / f"{TEMPORARY}{final.name}"
+    for leftover in (*folder.glob(f"{TEMPORARY}*"), final):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
     files = {}
@@ -43,14 +47,26 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
         path = temporary / f"{group}.safetensors"
         contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         publish(path, lambda target, tensors=contiguous: save_file(tensors, target))  # type: ignore[misc]
+        _compare(path, contiguous)
         files[path.name] = sha256(path)
     publish_text(temporary / "manifest.json", json.dumps({"step": checkpoint.step, "files": files}))
+    reach("checkpoint", final.name)
     temporary.rename(final)
     sync_folder(folder)
+    reach("saved", final.name)
     whole = [path for path in sorted(folder.glob("step-*")) if path.name <= final.name][-keep:]
     for old in set(folder.glob("step-*")) - set(whole):  # newer ones were passed over by `latest`
-        shutil.rmtree(old)
+        gone = old.rename(old.with_name(f"{TEMPORARY}{old.name}"))  # never a half of one under its own name
+        reach("prune", old.name)
+        shutil.rmtree(gone)
     return final
+
+
+def _compare(path: Path, tensors: dict[str, Tensor]) -> None:
+    """`DataError` unless the file holds just these tensors, to the bit."""
+    written = load_file(path)
+    if written.keys() != tensors.keys() or not all(torch.equal(written[name], tensors[name]) for name in tensors):
+        raise DataError(f"{path}: does not read back as it was written; look at the disk, then run the same command again.")
 
 
 def load(path: Path) -> Checkpoint:

@@ -1,10 +1,15 @@
 """A step's numbers as JSON lines; TensorBoard's event file is written from them at the end, so a resumed run has one history."""
 
 import json
+from collections import deque
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from magicid.core.faults import reach
 from magicid.core.files import publish_text
+
+RECENT = 50  # steps that are kept at hand
 
 
 class Log:
@@ -12,6 +17,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)  # the last steps, oldest first
 
     def read(self) -> list[dict[str, Any]]:
         """All whole lines."""
@@ -20,16 +26,21 @@ class Log:
         lines = self.path.read_text().split("\n")[:-1]  # what stands after the last newline was torn off
         return [json.loads(line) for line in lines]
 
-    def write(self, step: int, numbers: dict[str, float]) -> None:
-        """Append one step."""
+    def write(self, step: int, numbers: Mapping[str, float | Sequence[str]]) -> None:
+        """Append one step: numbers, and names."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = {"step": step} | dict(numbers)
+        reach("log", str(step))
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step} | numbers) + "\n")
+            file.write(json.dumps(line) + "\n")
+        self.recent.append(line)
 
     def truncate(self, step: int) -> None:
         """Forget the steps from `step` on: they are about to be done again."""
-        kept = [json.dumps(line) + "\n" for line in self.read() if line["step"] < step]
-        publish_text(self.path, "".join(kept))
+        kept = [line for line in self.read() if line["step"] < step]
+        publish_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.recent.clear()
+        self.recent.extend(kept[-RECENT:])
 
     def to_tensorboard(self, folder: Path) -> None:
         """Write every number as a TensorBoard scalar under `folder`."""
@@ -38,6 +49,6 @@ class Log:
         writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
         for line in self.read():
             for name, number in line.items():
-                if name != "step":
+                if name != "step" and isinstance(number, (int, float)):
                     writer.add_scalar(name, number, line["step"])  # type: ignore[no-untyped-call]
         writer.close()  # type: ignore[no-untyped-call]

@@ -5,17 +5,17 @@ training, gradient scaling (bf16 needs none).
 """
 
 import math
-import signal
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
-from types import FrameType
 
 import torch
 from torch import Tensor, nn
 
-from magicid.core.errors import DataError, Interrupted
+from magicid.core.errors import DataError
+from magicid.core.faults import reach
+from magicid.core.pulse import asked, beat, interrupted, listening
 from magicid.training import checkpoint
 from magicid.training.log import Log
 from magicid.training.optimizer import Optimizer
@@ -56,6 +56,7 @@ def train(
     progress: Callable[[int], None] = lambda step: None,
     after_step: Callable[[int], None] = lambda step: None,
     average: dict[str, Tensor] | None = None,
+    batch: Callable[[int], Sequence[str]] = lambda step: (),
 ) -> dict[str, Tensor]:
     """Train `parameters` in place to `settings.steps`, resuming from `folder`; returns the moving average (or {}).
 
@@ -64,8 +65,9 @@ def train(
 
     `loss(step, micro_batch)` returns a scalar and numbers to log, and must depend on nothing else than its arguments
     (and what is saved: the parameters and the average).
-    A step whose loss or gradient is not finite changes nothing; `max_bad_steps` of them in a row raise `DataError`.
-    SIGTERM and SIGINT save a checkpoint and raise `Interrupted`.
+    A step whose loss or gradient is not finite changes nothing; the log then names what `batch(step)` says it held, and
+    `max_bad_steps` of them in a row raise `DataError`. So does a first step after resuming that does not give the loss that
+    was logged before. SIGTERM and SIGINT save a checkpoint and raise `Interrupted`.
     """
     values = list(parameters.values())
     optimizer = Optimizer(parameters, settings.learning_rate, settings.weight_decay, settings.betas, settings.muon)
@@ -73,24 +75,30 @@ def train(
     if average is None:
         average = {n: p.detach().clone() for n, p in parameters.items()} if settings.ema_decay else {}
     start = _restore(folder, parameters, optimizer, average)
+    before = next((line["loss"] for line in log.read() if line["step"] == start), None) if start else None
     log.truncate(start)
-    stop = _StopOnSignal()
 
     def save(step: int) -> None:
         groups = {"model": {n: p.detach() for n, p in parameters.items()}, "optimizer": optimizer.state()}
         checkpoint.save(folder, checkpoint.Checkpoint(step, groups | ({"ema": average} if average else {})))
 
-    bad, saved = 0, start
-    with stop:
+    bad = sum(1 for _ in takewhile(lambda line: "batch" in line, reversed(log.recent)))
+    saved = start
+    with listening():
         for step in range(start, settings.steps):
             optimizer.zero_grad()
             numbers: dict[str, float] = {}
             for micro in range(settings.micro_batches):
+                beat()
+                reach("micro", f"{step}.{micro}")
                 value, logged = loss(step, micro)
-                (value / settings.micro_batches).backward()  # type: ignore[no-untyped-call]
+                value = value * reach("loss", str(step))
+                (value / settings.micro_batches * reach("gradient", str(step))).backward()
                 for key, number in ({"loss": float(value.detach())} | logged).items():
                     numbers[key] = numbers.get(key, 0.0) + number / settings.micro_batches
             norm = float(nn.utils.clip_grad_norm_(values, settings.grad_norm))
+            if step == start and before is not None:
+                _compare(step, numbers["loss"], before)
             if math.isfinite(norm) and math.isfinite(numbers["loss"]):
                 optimizer.step(settings.rate(step))
                 decay = min(settings.ema_decay, (step + 1) / (step + 10)) if young else settings.ema_decay
@@ -99,22 +107,31 @@ def train(
                 bad = 0
             else:
                 bad += 1
-            log.write(step, numbers | {"grad_norm": norm, "learning_rate": settings.rate(step)})
+            held = {"batch": list(batch(step))} if bad else {}
+            log.write(step, numbers | {"grad_norm": norm, "learning_rate": settings.rate(step)} | held)
             if bad >= settings.max_bad_steps:
                 raise DataError(
-                    f"step {step}: loss {numbers['loss']}, gradient norm {norm}, not finite {bad} times in a row; "
-                    "lower the learning rate or beta, delete this stage's folder, and run again."
+                    f"step {step} ({', '.join(held['batch']) or 'its batch'}): loss {numbers['loss']}, gradient norm {norm}, not "
+                    f"finite {bad} times in a row; lower the learning rate or beta, delete this stage's folder, and run again."
                 )
+            reach("step", str(step))
             progress(step + 1)
             after_step(step + 1)
-            if (step + 1) % settings.save_every_steps == 0 or step + 1 == settings.steps or stop.asked:
+            if (step + 1) % settings.save_every_steps == 0 or step + 1 == settings.steps or asked():
                 save(step + 1)
                 saved = step + 1
-            if stop.asked:
-                interrupted = Interrupted(f"stopped at step {saved} of {settings.steps}; run the same command again to go on.")
-                interrupted.exit_code = 130 if stop.asked == signal.SIGINT else Interrupted.exit_code
-                raise interrupted
+            if asked():
+                raise interrupted(f"stopped at step {saved} of {settings.steps}; run the same command again to go on.")
     return average
+
+
+def _compare(step: int, loss: float, before: float) -> None:
+    """`DataError` where a step done again gives another loss; GPUs may differ in the last bits."""
+    if not math.isclose(loss, before, rel_tol=1e-2, abs_tol=1e-6) and math.isfinite(before):
+        raise DataError(
+            f"step {step}: loss {loss:.6g} after resuming, {before:.6g} was logged before; the model or the data are not the same. "
+            "Bring them back, or delete this stage's folder, and run again."
+        )
 
 
 def _restore(
@@ -137,23 +154,3 @@ def _restore(
             average[name].copy_(tensor)
     optimizer.load_state(found.groups["optimizer"])
     return found.step
-
-
-class _StopOnSignal:
-    """Turns SIGTERM and the first SIGINT into a flag; a second SIGINT acts as usual. Only in the main thread."""
-
-    def __enter__(self) -> None:
-        self.asked = 0  # the signal's number
-        self._old = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(ValueError):  # not the main thread
-                self._old[number] = signal.signal(number, self._ask)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.asked = number

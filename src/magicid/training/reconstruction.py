@@ -1,26 +1,29 @@
 """Reconstruction: clips are learnt by the base model's own loss. Stage one trains so, and every baseline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from magicid.core.device import autocast
-from magicid.core.files import publish, sha256
+from magicid.core.errors import DataError
+from magicid.core.files import publish, require_room, sha256
 from magicid.core.interfaces import Condition, Family
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.core.seeds import generator, item_seed, noise
 from magicid.training.adapters import save_adapter
+from magicid.training.alarms import alarm, best
 from magicid.training.clips import read_latents
-from magicid.training.log import Log
+from magicid.training.log import RECENT, Log
 from magicid.training.loop import LoopSettings, Loss, train
 from magicid.training.objectives import video_error
 from magicid.training.sampling import stack
 
 STAGE_ONE = "finetune"  # names the draws of stage one, and of those who go on with it
 SNAPSHOTS = 5  # kept on the way, evenly spaced
+NOTHING_LEARNT = 20  # steps after which an adapter that is still zero is an error
 
 
 class Clips:
@@ -28,6 +31,7 @@ class Clips:
 
     def __init__(self, run: Run, ids: Sequence[str], prompts: Sequence[str]) -> None:
         latents = read_latents(run, ids)
+        self.ids = list(ids)
         self.latents = torch.stack([latents[key] for key in ids])
         self.device = next(run.family.transformer.parameters()).device
         texts = sorted(set(prompts))
@@ -77,20 +81,37 @@ def learn(
     loss: Loss,
     settings: LoopSettings,
     average: dict[str, Tensor] | None = None,
+    batch: Callable[[int], Sequence[str]] = lambda step: (),
 ) -> Adapter:
-    """Train under a progress bar in the stage's folder, with checkpoints, snapshots and a log, and save the outcome."""
+    """Train under a progress bar in the stage's folder, with checkpoints, snapshots and a log, and save the outcome.
+
+    `DataError` where nothing is learnt: an adapter's B starts at zero, and is still there after `NOTHING_LEARNT` steps.
+    """
     folder = run.dir.stage(stage)
     log = Log(run.log_path(stage))
     kept = {round(settings.steps * part / SNAPSHOTS) for part in range(1, SNAPSHOTS + 1)}
+    size = sum(p.numel() * p.element_size() for p in parameters.values())
+    require_room(folder, (3 * 3 + SNAPSHOTS + 1) * size, f"{stage}'s checkpoints and snapshots")  # 3 with Adam's moments
 
-    def snapshot(step: int) -> None:
+    zeros = [p for name, p in parameters.items() if "lora_B" in name]  # at first
+
+    def after(step: int) -> None:
         if step in kept:
             publish(folder / "snapshots" / f"step-{step:08d}.safetensors", lambda target: save_file(dict(parameters), target))
+        if step == min(NOTHING_LEARNT, settings.steps) and zeros and not any(p.any() for p in zeros):
+            raise DataError(
+                f"{stage}: nothing is learning, every lora_B is zero after {step} steps at rate {settings.learning_rate:g}; raise "
+                f"the rate, or choose other targets. Delete {folder}, and run again."
+            )
+        if step % RECENT == 0 and (said := alarm(log.recent)):
+            lowest = best(log.read(), sorted(kept))
+            where = f" Lowest loss so far: {folder / 'snapshots' / f'step-{lowest:08d}.safetensors'}" if lowest else ""
+            run.console.print(f"{stage}: {said}{where}", markup=False, soft_wrap=True)
 
     with run.bar(stage, settings.steps) as bar:
         train(
             parameters, loss, settings, folder / "checkpoints", log,
-            progress=lambda step: bar.update(bar.task_ids[0], completed=step), after_step=snapshot, average=average,
+            progress=lambda step: bar.update(bar.task_ids[0], completed=step), after_step=after, average=average, batch=batch,
         )  # fmt: skip
     log.to_tensorboard(folder / "tensorboard")
     return save_adapter(run, stage, dict(parameters))

@@ -9,6 +9,7 @@ from torch import Tensor
 from magicid.core.device import autocast
 from magicid.core.diffusion import ddim_step
 from magicid.core.interfaces import Condition, Family
+from magicid.core.pulse import pulse
 from magicid.core.seeds import noise
 
 
@@ -49,6 +50,7 @@ def sample(
         times = times[times <= start[1] + 1e-6]
         x = family.law.add_noise(start[0].to(device), x, times[:1].expand(len(seeds)))
     for now, then in pairwise(times):
+        pulse("denoise")
         t, following = now.expand(len(seeds)), then.expand(len(seeds))
         with autocast(device):
             if scale == 1 or float(now) < family.geometry.guidance_until:
