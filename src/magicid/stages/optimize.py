@@ -127,8 +127,8 @@ class Optimize:
             value, numbers = evaluate(*batch(step, micro))
             if step == micro == 0 and frozen and numbers["margin"] != 0:
                 raise DataError(
-                    f"optimize: margin {numbers['margin']:.3g} before the first step, must be 0: policy and reference differ; delete "
-                    "optimize/ and run again."
+                    f"optimize: margin {numbers['margin']:.3g} before the first step, must be 0: policy and reference differ; "
+                    "delete optimize/ and run again."
                 )
             return value, numbers
 

@@ -107,11 +107,12 @@ def train(
                 bad = 0
             else:
                 bad += 1
-            held = {"batch": list(batch(step))} if bad else {}
-            log.write(step, numbers | {"grad_norm": norm, "learning_rate": settings.rate(step)} | held)
+            numbers |= {"grad_norm": norm, "learning_rate": settings.rate(step)}
+            held = list(batch(step)) if bad else []
+            log.write(step, {**numbers, "batch": held} if bad else numbers)
             if bad >= settings.max_bad_steps:
                 raise DataError(
-                    f"step {step} ({', '.join(held['batch']) or 'its batch'}): loss {numbers['loss']}, gradient norm {norm}, not "
+                    f"step {step} ({', '.join(held) or 'its batch'}): loss {numbers['loss']}, gradient norm {norm}, not "
                     f"finite {bad} times in a row; lower the learning rate or beta, delete this stage's folder, and run again."
                 )
             reach("step", str(step))
@@ -129,8 +130,8 @@ def _compare(step: int, loss: float, before: float) -> None:
     """`DataError` where a step done again gives another loss; GPUs may differ in the last bits."""
     if not math.isclose(loss, before, rel_tol=1e-2, abs_tol=1e-6) and math.isfinite(before):
         raise DataError(
-            f"step {step}: loss {loss:.6g} after resuming, {before:.6g} was logged before; the model or the data are not the same. "
-            "Bring them back, or delete this stage's folder, and run again."
+            f"step {step}: loss {loss:.6g} after resuming, {before:.6g} was logged before; the model or the data are not "
+            "the same. Bring them back, or delete this stage's folder, and run again."
         )
 
 

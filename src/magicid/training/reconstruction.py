@@ -100,8 +100,8 @@ def learn(
             publish(folder / "snapshots" / f"step-{step:08d}.safetensors", lambda target: save_file(dict(parameters), target))
         if step == min(NOTHING_LEARNT, settings.steps) and zeros and not any(p.any() for p in zeros):
             raise DataError(
-                f"{stage}: nothing is learning, every lora_B is zero after {step} steps at rate {settings.learning_rate:g}; raise "
-                f"the rate, or choose other targets. Delete {folder}, and run again."
+                f"{stage}: nothing is learning, every lora_B is zero after {step} steps at rate {settings.learning_rate:g}; "
+                f"raise the rate, or choose other targets. Delete {folder}, and run again."
             )
         if step % RECENT == 0 and (said := alarm(log.recent)):
             lowest = best(log.read(), sorted(kept))
