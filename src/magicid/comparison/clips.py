@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from safetensors.torch import load_file
-
 from magicid.baselines.magic_me import load_rows, said_with_keywords
 from magicid.core.files import text_digest
 from magicid.core.interfaces import Frames
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
+from magicid.core.weights import read_weights
 from magicid.media.video import read_video
 from magicid.training import keywords, lora
 from magicid.training.adapters import load_adapter
@@ -77,7 +76,7 @@ def _loaded(run: Run, method: Method) -> Iterator[Callable[[str], str]]:
     """The method in the family's memory; gives what is to be said for a prompt."""
     method.run.family = run.family  # one base model in memory
     if method.words:
-        rows = load_rows(run, load_file(method.run.file(method.adapter.file)))
+        rows = load_rows(run, read_weights(method.run.file(method.adapter.file)))
         count = len(next(iter(rows.values())))
         with keywords.using(run.family, rows):
             yield lambda prompt: said_with_keywords(prompt, run.common.trigger, count)

@@ -17,6 +17,7 @@ from magicid.core.files import digest, sha256
 from magicid.core.pulse import pulse
 from magicid.core.records import Photo
 from magicid.core.run_dir import RunDir
+from magicid.core.weights import check_model
 
 if TYPE_CHECKING:
     from magicid.core.interfaces import Condition, Family, Judges
@@ -50,6 +51,7 @@ def find_base(common: Common) -> Path:
         raise DataError(f"{index}: not a model index ({error}); fetch the base model again.") from error
     if (expected := tables.PIPELINES.get(common.family, kind)) != kind:
         raise UsageError(f"base {common.base!r} is a {kind}, family {common.family!r} needs a {expected}; set --family.")
+    check_model(path)
     if not any((path / "transformer").glob("*.safetensors")):
         raise DataError(f"{path}: no transformer/*.safetensors; name a folder in the diffusers layout.")
     return path

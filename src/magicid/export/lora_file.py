@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from magicid._version import __version__
 from magicid.core import tables
@@ -21,6 +21,7 @@ from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import Run
 from magicid.core.seeds import noise
+from magicid.core.weights import read_weights
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 
@@ -35,7 +36,7 @@ def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metr
     """
     settings = run.dir.settings()
     exported = tables.load(tables.EXPORTS, "export of", run.common.family)
-    tensors = exported(load_file(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
+    tensors = exported(read_weights(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
     story: dict[str, Any] = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base}
     story |= {key: settings[key] for key in ("base_digest", "finetune.steps", "optimize.steps") if key in settings}
     story["adapter_sha256"] = record.sha256

@@ -58,7 +58,7 @@ class HunyuanVideo:
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "HunyuanVideo":
         """Load a folder, with the settings in its `geometry.json` if there is one."""
         try:
-            pipeline = HunyuanVideoPipeline.from_pretrained(str(path), dtype=dtype)
+            pipeline = HunyuanVideoPipeline.from_pretrained(str(path), dtype=dtype, use_safetensors=True)
         except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise DataError(f"{path}: no HunyuanVideo checkpoint in the diffusers layout ({reason}). Fetch it again.") from error

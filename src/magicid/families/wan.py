@@ -43,7 +43,7 @@ class Wan:
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Wan":
         """Load a folder; `geometry.json` beside `model_index.json` overrides the family's clip size."""
         try:
-            pipeline = WanPipeline.from_pretrained(str(path), dtype=dtype)
+            pipeline = WanPipeline.from_pretrained(str(path), dtype=dtype, use_safetensors=True)
         except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise DataError(f"{path}: no Wan checkpoint in the diffusers layout ({reason}). Fetch it again.") from error

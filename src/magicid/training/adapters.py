@@ -1,11 +1,12 @@
 """A run's adapters on disk: written by the training stages, read by those that sample."""
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from magicid.core.files import publish, sha256
 from magicid.core.records import Adapter
 from magicid.core.run import Run
+from magicid.core.weights import read_weights
 from magicid.training import lora
 
 
@@ -22,4 +23,4 @@ def load_adapter(run: Run, name: str, record: Adapter) -> None:
     settings = run.dir.settings()
     targets = tuple(settings["finetune.targets"])
     lora.add_adapter(run.family, name, lora.LoraSettings(settings["finetune.rank"], settings["finetune.alpha"], targets))
-    lora.load_weights(run.family, name, load_file(path))
+    lora.load_weights(run.family, name, read_weights(path))

@@ -6,6 +6,7 @@ file's sha256. A folder whose manifest is missing or does not verify is passed o
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from magicid.core.errors import DataError
 from magicid.core.faults import reach
 from magicid.core.files import TEMPORARY, publish, publish_text, sha256, sync_folder
+from magicid.core.weights import read_weights
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -73,20 +75,17 @@ def load(path: Path) -> Checkpoint:
     """Read one checkpoint folder; raises `DataError` when any part of it does not verify."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-        for name, digest in manifest["files"].items():
-            if sha256(path / name) != digest:
-                raise DataError(f"{path / name}: sha256 differs from its manifest; the checkpoint is not used.")
-        groups = {Path(name).stem: load_file(path / name) for name in manifest["files"]}
+        groups = {Path(name).stem: read_weights(path / name, digest) for name, digest in manifest["files"].items()}
         return Checkpoint(manifest["step"], groups)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a whole checkpoint ({error}).") from error
 
 
-def latest(folder: Path) -> Checkpoint | None:
-    """The newest checkpoint that verifies, or None."""
+def latest(folder: Path, say: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
+    """The newest checkpoint that verifies, or None; a line is said of each that does not."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             return load(path)
-        except DataError:
-            continue
+        except DataError as error:
+            say(f"{error} This checkpoint is passed over.")
     return None

@@ -3,20 +3,23 @@
 Training reads their latents back here.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from magicid.core.errors import DataError
-from magicid.core.files import publish, sha256
+from magicid.core.files import publish, require_room, sha256
 from magicid.core.interfaces import Condition
 from magicid.core.lanes import side_by_side
 from magicid.core.records import Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
+from magicid.core.weights import read_weights
 from magicid.media.video import to_frames, write_video
 from magicid.training import lora
 from magicid.training.sampling import sample
@@ -42,12 +45,14 @@ def make_clips(
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     journal = Journal(run.dir, stage)
     done: dict[str, Video] = {}
+    size = math.prod(shape) * 4 + geometry.frames * geometry.height * geometry.width  # latents, and a mp4 at its largest
     with run.bar(stage, len(wanted)) as bar:
         for clip in wanted:
             video = journal.get(Video, clip.id, run.path(stage, f"{clip.id}.safetensors"))
             if video is not None and run.file(video.file).exists():
                 done[clip.id] = video
                 bar.advance(bar.task_ids[0])
+        require_room(run.dir.stage(stage), (len(wanted) - len(done)) * size, f"{stage}'s clips")
         for (adapter, strength), group in groupby(sorted(wanted, key=_setting), key=lambda w: (w.adapter, w.strength)):
             clips = list(group)
             parts = [clips[start : start + batch] for start in range(0, len(clips), batch)]
@@ -80,7 +85,14 @@ def read_latents(run: Run, ids: Iterable[str]) -> dict[str, torch.Tensor]:
     videos = run.dir.read("sample", Video) if run.dir.finished("sample") else []
     files = {video.id: run.checked(video.latents, video.sha256) for video in videos if video.id in asked}
     files |= {photo.id: run.file(photo.latents) for photo in run.photos() if photo.id in asked}
-    return {key: load_file(file)["latents"] for key, file in files.items()}
+    return {key: _latents(file) for key, file in files.items()}
+
+
+def _latents(path: Path) -> torch.Tensor:
+    tensors = read_weights(path)
+    if tensors.keys() != {"latents"}:
+        raise DataError(f"{path}: {', '.join(sorted(tensors)[:3]) or 'nothing'} in it; it holds latents. Bring it back.")
+    return tensors["latents"]
 
 
 def _setting(clip: Wanted) -> tuple[str, float]:

@@ -57,6 +57,7 @@ def train(
     after_step: Callable[[int], None] = lambda step: None,
     average: dict[str, Tensor] | None = None,
     batch: Callable[[int], Sequence[str]] = lambda step: (),
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Tensor]:
     """Train `parameters` in place to `settings.steps`, resuming from `folder`; returns the moving average (or {}).
 
@@ -74,7 +75,7 @@ def train(
     young = average is None
     if average is None:
         average = {n: p.detach().clone() for n, p in parameters.items()} if settings.ema_decay else {}
-    start = _restore(folder, parameters, optimizer, average)
+    start = _restore(folder, parameters, optimizer, average, say)
     before = next((line["loss"] for line in log.read() if line["step"] == start), None) if start else None
     log.truncate(start)
 
@@ -140,9 +141,10 @@ def _restore(
     parameters: Mapping[str, nn.Parameter],
     optimizer: Optimizer,
     average: dict[str, Tensor],
+    say: Callable[[str], None],
 ) -> int:
-    """Load the newest whole checkpoint into all three, and return the step that comes next."""
-    found = checkpoint.latest(folder)
+    """Load the newest whole checkpoint into all three, and return the step that comes next; others are said."""
+    found = checkpoint.latest(folder, say)
     if found is None:
         return 0
     model = found.groups["model"]
