@@ -1,5 +1,7 @@
 """Doubles of the models, for tests without weights: a person is a coloured rectangle on a grey picture."""
 
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +22,11 @@ from magicid.perception.face import TEMPLATE
 
 RED, GREEN, BLUE, GREY = (230, 20, 20), (20, 230, 20), (20, 20, 230), (128, 128, 128)
 CELL = 4  # pixels of a latent's side
+Way = Image.Transpose
+UNDO = {  # EXIF orientation -> how the camera stored the upright picture
+    1: None, 2: Way.FLIP_LEFT_RIGHT, 3: Way.ROTATE_180, 4: Way.FLIP_TOP_BOTTOM,
+    5: Way.TRANSPOSE, 6: Way.ROTATE_90, 7: Way.TRANSVERSE, 8: Way.ROTATE_270,
+}  # fmt: skip
 
 
 def picture(*people: tuple[int, int, tuple[int, int, int]], height: int = 120, width: int = 160) -> NDArray[np.uint8]:
@@ -27,6 +35,23 @@ def picture(*people: tuple[int, int, tuple[int, int, int]], height: int = 120, w
     for x, y, colour in people:
         image[y : y + 50, x : x + 40] = colour
     return image
+
+
+def turned(image: Image.Image, orientation: int) -> tuple[Image.Image, Image.Exif]:
+    """An upright picture as a camera stores it, and the tag that says how."""
+    exif, way = Image.Exif(), UNDO[orientation]
+    exif[0x112] = orientation
+    return image if way is None else image.transpose(way), exif
+
+
+def png(size: tuple[int, int], depth: int, kind: int, rows: bytes) -> bytes:
+    """A PNG file of zlib-packed rows."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, kind, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 class FakeDetector:

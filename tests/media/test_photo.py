@@ -4,7 +4,6 @@ import errno
 import io
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +12,11 @@ from PIL import Image
 
 from magicid.core.errors import DataError
 from magicid.media.photo import find_photos, fit, read_photo, write_png
+from tests.doubles import UNDO, png, turned
 
 SCENE = np.zeros((48, 32, 3), np.uint8)
 SCENE[:24, :16], SCENE[:24, 16:], SCENE[24:, :16], SCENE[24:, 16:] = (200, 40, 40), (40, 200, 40), (40, 40, 200), 90
 IMAGE = Image.fromarray(SCENE)
-Way = Image.Transpose
-UNDO = {  # EXIF orientation -> how the camera stored the upright picture
-    1: None, 2: Way.FLIP_LEFT_RIGHT, 3: Way.ROTATE_180, 4: Way.FLIP_TOP_BOTTOM,
-    5: Way.TRANSPOSE, 6: Way.ROTATE_90, 7: Way.TRANSVERSE, 8: Way.ROTATE_270,
-}  # fmt: skip
 
 
 def save(path: Path, image: Image.Image, **options: object) -> Path:
@@ -29,19 +24,9 @@ def save(path: Path, image: Image.Image, **options: object) -> Path:
     return path
 
 
-def png(size: tuple[int, int], depth: int, kind: int, rows: bytes) -> bytes:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, kind, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize("orientation", UNDO)
 def test_all_eight_orientations_give_one_picture(tmp_path: Path, orientation: int) -> None:
-    exif, way = Image.Exif(), UNDO[orientation]
-    exif[0x112] = orientation
-    stored = IMAGE if way is None else IMAGE.transpose(way)
+    stored, exif = turned(IMAGE, orientation)
     assert np.array_equal(read_photo(save(tmp_path / "a.png", stored, exif=exif)), SCENE)
 
 

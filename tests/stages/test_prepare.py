@@ -48,7 +48,10 @@ def test_each_photo_becomes_a_static_clip(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("people", [(), ((10, 10, RED), (100, 40, RED))])
 def test_exactly_one_face_is_required(tmp_path: Path, people: tuple[Person, ...]) -> None:
-    with pytest.raises(DataError, match=rf"^beach.png: {len(people)} faces; need exactly 1\. .+ drop it\.$"):
+    with pytest.raises(
+        DataError,
+        match=rf"^beach.png: {len(people)} faces; need exactly 1\. .+ drop it\. Or .+: --prepare\.skip-unusable\.$",
+    ):
         prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((60, 9, RED)), "beach": picture(*people)})
 
 
@@ -73,7 +76,7 @@ def test_of_two_photos_both_are_named(tmp_path: Path) -> None:
 def test_all_problems_are_counted_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "broken.jpg").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"^broken\.jpg: .* \(and 2 more photos with problems\)$") as e:
+    with pytest.raises(DataError, match=r"^broken\.jpg: .* \(and 2 more photos with problems\) Or leave out .+\.$") as e:
         same = {name: picture((10 + i, 30, RED)) for i, name in enumerate("abc")}
         prepare(tmp_path, same | {"empty": picture(), "x": picture((10, 30, BLUE))})
     assert "\n" not in str(e.value)
@@ -83,7 +86,8 @@ def test_all_problems_are_counted_in_one_line(tmp_path: Path) -> None:
 def test_two_photos_that_are_one_file_are_both_named(tmp_path: Path, one: str, other: str) -> None:
     photos = {name: picture((10 + i, 30, RED)) for i, name in enumerate(("a", "b", "held_out/a", "held_out/b"))}
     with pytest.raises(
-        DataError, match=rf"^{one}\.png and {other}\.png: the same file; all photos must be different\. Drop one\.$"
+        DataError,
+        match=rf"^{one}\.png and {other}\.png: the same file; all photos must be different\. Drop one\. Or leave out .+\.$",
     ):
         prepare(tmp_path, photos | {other: photos[one]})
 
@@ -91,12 +95,12 @@ def test_two_photos_that_are_one_file_are_both_named(tmp_path: Path, one: str, o
 def test_a_held_out_photo_of_another_person_is_named(tmp_path: Path) -> None:
     photos = {"a": picture((10, 30, RED)), "b": picture((60, 9, RED)), "held_out/a": picture((20, 20, RED))}
     assert [p.id for p in prepare(tmp_path / "good", photos) if p.held_out] == ["held-out-000"]
-    what = r"^held_out/x\.png: looks like another person \(similarity \.\d\d to the nearest photo .*; need \.40\)\. Drop it\.$"
+    what = r"^held_out/x\.png: looks like another person \(similarity \.\d\d .*; need \.40\)\. Drop it\. Or .+\.$"
     with pytest.raises(DataError, match=what):
         prepare(tmp_path, photos | {"held_out/x": picture((10, 30, GREEN))})
 
 
 def test_held_out_photos_are_looked_at_even_where_no_photo_will_do(tmp_path: Path) -> None:
     photos = {"a": picture(), "b": picture(width=170), "held_out/a": picture((20, 20, RED))}
-    with pytest.raises(DataError, match=r"^a\.png: 0 faces; .* \(and 1 more photo with problems\)$"):
+    with pytest.raises(DataError, match=r"^a\.png: 0 faces; .* \(and 1 more photo with problems\) Or leave out .+\.$"):
         prepare(tmp_path, photos)

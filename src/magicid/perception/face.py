@@ -35,6 +35,12 @@ def align(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) 
     return np.asarray(cv2.warpAffine(frame, warp, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
+def sharpness(frame: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> float:
+    """Variance of the Laplacian of the aligned face at 32 pixels, so that blur counts in shares of the face."""
+    grey = cv2.cvtColor(align(frame, landmarks, 32), cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+
+
 def judgeable(face: Face, crop_size: int) -> bool:
     """Whether an encoder of such crops can tell who it is: 48 of ArcFace's 112 pixels, turned by less than 70 degrees.
 
