@@ -41,6 +41,7 @@ def generate(arguments: Sequence[str]) -> None:
         out: Path | None = None  # default: generated.mp4 in the run's folder, numbered
         seed: int = 0
         steps: int = 50
+        adapter: Path | None = None  # a LoRA file that magicid exported, in place of the run's own
 
     asked = _parse(Arguments, arguments, "magicid generate")
     if asked.steps < 1:
@@ -48,7 +49,7 @@ def generate(arguments: Sequence[str]) -> None:
     if asked.out and not _writable(asked.out):
         raise UsageError(f"{asked.out}: a clip is one file in a folder that can be written. Choose another --out.")
     out = asked.out or _free_name(asked.folder / "generated.mp4")
-    print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps))
+    print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps, asked.adapter))
 
 
 def avatar(arguments: Sequence[str]) -> None:
@@ -86,10 +87,65 @@ def doctor(arguments: Sequence[str]) -> None:
     _parse(report, arguments, "magicid doctor")
 
 
+def runs(arguments: Sequence[str]) -> None:
+    """The runs of a folder and their states: magicid runs [FOLDER]."""
+    import tyro
+
+    from magicid.runs import states
+
+    @dataclass(frozen=True)
+    class Arguments:
+        folder: tyro.conf.Positional[Path] = Path("runs")
+
+    found = states(_parse(Arguments, arguments, "magicid runs").folder)
+    width = max((len(state.folder.name) for state in found), default=0)
+    for state in found:
+        print(f"{state.folder.name:<{width}}  {state.finished} of {len(tables.STAGES)} stages  {state}")
+
+
+def resume(arguments: Sequence[str]) -> None:
+    """Go on with a run by its own settings: magicid resume RUN."""
+    import tyro
+
+    from magicid import runs
+    from magicid.pipeline import print_result
+
+    @dataclass(frozen=True)
+    class Arguments:
+        folder: tyro.conf.Positional[Path]  # a run that was begun
+
+    print_result(runs.resume(_parse(Arguments, arguments, "magicid resume").folder))
+
+
+def fork(arguments: Sequence[str]) -> None:
+    """A run of its own from another, with other settings from some stage on: magicid fork RUN --out NEW --optimize.beta 250."""
+    import tyro
+
+    from magicid import runs
+    from magicid.pipeline import Pipeline, print_result
+
+    source = next((Path(word) for word in arguments if (Path(word) / "settings.yaml").is_file()), None)
+    here = runs.stored(source)[1] if source else Pipeline()
+
+    @dataclass(frozen=True)
+    class Arguments:
+        folder: tyro.conf.Positional[Path]  # the run to start from; nothing of it is changed
+        out: Path  # the new run's folder
+        stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=here)  # shown: the old run's
+
+    asked = _parse(Arguments, arguments, "magicid fork")
+    first = runs.fork(asked.folder, asked.out, asked.stages)
+    print(f"{asked.out}: {asked.folder} with other settings from {first!r} on" if first else f"{asked.out}: as {asked.folder}")
+    print_result(runs.resume(asked.out))
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "run": run,
     "generate": generate,
     "avatar": avatar,
+    "runs": runs,
+    "resume": resume,
+    "fork": fork,
     "experiment": experiment,
     "doctor": doctor,
 }
@@ -176,6 +232,9 @@ def overview() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold bytes that are no text
+            stream.reconfigure(errors="backslashreplace")
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from rich.table import Table
 from magicid._version import __version__
 from magicid.core import faults, tables
 from magicid.core.cost import measured, memory_mb
+from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
 from magicid.core.files import sha256
 from magicid.core.interfaces import Stage
@@ -18,6 +20,7 @@ from magicid.core.records import Adapter, Metric, Photo
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
+from magicid.export.read_lora import bring_in
 from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
 from magicid.metrics.picture import METHODS, write_picture
@@ -93,7 +96,9 @@ def run_pipeline(
         raise UsageError("trigger '': the words that stand for the person must not be empty; set --trigger 'sks person'.")
     if out.resolve() == common.photos.resolve():
         raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
-    find_base(common)
+    weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
+    if said := check_device(weights):
+        _say(console, said)
     if not out.exists():
         find_photos(common.photos)  # a misspelt name must leave nothing behind
     folder = RunDir(out)
@@ -186,10 +191,19 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: int = 50) -> Path:
+def generate_clip(
+    folder: Path,
+    prompt: str,
+    out: Path,
+    seed: int = 0,
+    steps: int = 50,
+    adapter: Path | None = None,
+    console: Console | None = None,
+) -> Path:
     """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them.
 
-    `steps` of sampling; the guidance is that of the run's own clips.
+    `steps` of sampling; the guidance is that of the run's own clips. `adapter` is a LoRA file that stands in the place of
+    the run's own; what is unlike that one is said on `console` (None: stderr).
     """
     directory = RunDir(folder, create=False)
     settings = directory.settings()
@@ -203,13 +217,17 @@ def generate_clip(folder: Path, prompt: str, out: Path, seed: int = 0, steps: in
             f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
             "Bring that one back, or make the run again."
         )
-    if not directory.finished("optimize"):
+    if adapter is None and not directory.finished("optimize"):
         raise UsageError(
             f"{folder}: the stage 'optimize' is not finished; finish it with: magicid run {common.photos} --out {folder}."
         )
     family, geometry = run.family, run.family.geometry
-    load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])
-    text = prompt if common.trigger.lower() in prompt.lower() else f"{common.trigger}, {prompt}"
+    trigger = common.trigger
+    if adapter is None:
+        load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])
+    else:
+        trigger = bring_in(run, "optimize", adapter, partial(_say, console or Console(stderr=True)))
+    text = prompt if trigger.lower() in prompt.lower() else f"{trigger}, {prompt}"
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     seeds, guidance = [item_seed(seed, text)], settings.get("generate.guidance")
     with lora.using(family, "optimize"):

@@ -4,6 +4,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from magicid.core.errors import ResourceError
+
 
 def device() -> torch.device:
     """The first GPU, else the CPU."""
@@ -22,3 +24,20 @@ def autocast(where: torch.device) -> AbstractContextManager[object]:
     if fast_dtype(where) == torch.float32:
         return nullcontext()
     return torch.autocast(where.type, torch.bfloat16)
+
+
+OLDEST = (7, 0)  # compute capability of the GPUs that torch still serves
+LARGE = 2 * 10**9  # bytes of weights, from which a CPU takes days
+
+
+def check_device(weights: int) -> str:
+    """What to know before a base model of so many bytes is loaded, or ""; `ResourceError` on a GPU that is too old."""
+    if torch.cuda.is_available():
+        if (found := torch.cuda.get_device_capability()) < OLDEST:
+            raise ResourceError(
+                f"{torch.cuda.get_device_name()}: compute capability {found[0]}.{found[1]}, need {OLDEST[0]}.{OLDEST[1]} or "
+                "newer; use another GPU, or none (CUDA_VISIBLE_DEVICES= magicid ...)."
+            )
+    elif weights > LARGE:
+        return f"no GPU: {weights / 1e9:.0f} GB of weights on the CPU take days; use a machine with one."
+    return ""

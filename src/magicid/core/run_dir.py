@@ -71,7 +71,7 @@ class RunDir:
         """
         path = self.root / "settings.yaml"
         if not path.exists():
-            publish_text(path, yaml.safe_dump(settings, sort_keys=False))
+            publish_text(path, self.written(settings))
             return
         frozen = dict(defaults or {}) | self.settings()
         kept = {key: value for key, value in frozen.items() if key.split(".")[0] in tables.BASELINES and key not in settings}
@@ -85,7 +85,7 @@ class RunDir:
         if differing:
             raise UsageError(self._refusal(frozen, settings, differing))
         if settings != self.settings():
-            publish_text(path, yaml.safe_dump(settings, sort_keys=False))
+            publish_text(path, self.written(settings))
 
     def _refusal(self, frozen: dict[str, Any], settings: dict[str, Any], differing: list[str]) -> str:
         said = "; ".join(f"{key}: {frozen.get(key, 'absent')} there, {settings.get(key, 'absent')} asked" for key in differing)
@@ -93,14 +93,24 @@ class RunDir:
         remedy = "choose another --out"
         if all(part in _parts() for part in parts):
             again = [name for name in _parts() if any(name in _made_from(part) for part in parts)]
-            remedy += f", or delete {_folders(filter(self.begun, again))} to do them again"
+            remedy += f", fork it (magicid fork --help), or delete {_folders(filter(self.begun, again))} to do them again"
         return f"{self.root} was made with other settings ({said}); {remedy}."
 
     def settings(self) -> dict[str, Any]:
         """The frozen settings, flat: "optimize.steps" -> 300."""
-        path = self.root / "settings.yaml"
+        return self.read_settings(self.root)
+
+    @staticmethod
+    def written(settings: Mapping[str, Any]) -> str:
+        """Settings as the file holds them."""
+        return str(yaml.safe_dump(dict(settings), sort_keys=False))
+
+    @staticmethod
+    def read_settings(root: Path) -> dict[str, Any]:
+        """The settings of a run that is not opened."""
+        path = root / "settings.yaml"
         if not path.exists():
-            raise UsageError(f"{self.root}: not a run directory (no settings.yaml); make one with: magicid run PHOTOS --out DIR.")
+            raise UsageError(f"{root}: not a run directory (no settings.yaml); make one with: magicid run PHOTOS --out DIR.")
         try:
             loaded: dict[str, Any] = dict(yaml.safe_load(path.read_text()))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:

@@ -24,12 +24,13 @@ class Finetune:
     rank: int = 16
     alpha: float = 16.0
     targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's choice
+    save_every_steps: int = 50  # a kill loses at most so many
 
     @classmethod
     def of(cls, run: Run) -> "Finetune":
         """What a run's stage one was made with."""
         frozen = run.dir.settings()
-        values = {field.name: frozen[f"finetune.{field.name}"] for field in fields(cls)}
+        values = {field.name: frozen[key] for field in fields(cls) if (key := f"finetune.{field.name}") in frozen}
         return cls(**values | {"targets": tuple(values["targets"])})
 
     @property
@@ -39,11 +40,11 @@ class Finetune:
 
     def loop(self, steps: int) -> LoopSettings:
         """The training's course for so many steps."""
-        return LoopSettings(steps, self.learning_rate, self.weight_decay)
+        return LoopSettings(steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
 
     def check(self) -> None:
         """Refuse settings that cannot work."""
-        at_least("finetune", 1, steps=self.steps, batch=self.batch, rank=self.rank)
+        at_least("finetune", 1, steps=self.steps, batch=self.batch, rank=self.rank, save_every_steps=self.save_every_steps)
         positive("finetune", learning_rate=self.learning_rate, alpha=self.alpha)
         at_least("finetune", 0, weight_decay=self.weight_decay)
 

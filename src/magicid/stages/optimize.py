@@ -55,6 +55,7 @@ class Optimize:
     share: int = 1  # up to this many pairs of one winner follow each other and share its noise, time and forward pass
     chunk: int = 0  # pairs whose activations are in memory together; 0: the batch; 1: video by video, the least memory
     recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
+    save_every_steps: int = 50  # a kill loses at most so many
 
     def check(self) -> None:
         """Refuse settings that cannot work, or do not go together."""
@@ -63,6 +64,7 @@ class Optimize:
         at_least("optimize", 0, weight_decay=self.weight_decay, beta=self.beta, winner_guard=self.winner_guard)
         at_least("optimize", 0, winner_anchor=self.winner_anchor, logit_clamp=self.logit_clamp)
         at_least("optimize", 0, draws=self.draws, chunk=self.chunk)
+        at_least("optimize", 1, save_every_steps=self.save_every_steps)
         within("optimize", 0, 1, loser_safeguard=self.loser_safeguard, reference_decay=self.reference_decay)
         one_of("optimize", get_args(Kind), loss=self.loss)
         one_of("optimize", get_args(Reference), reference=self.reference)
@@ -90,7 +92,7 @@ class Optimize:
         latents = read_latents(run, [video for p in pairs for video in (p.winner, p.loser)])
         data = PairData(pairs, latents, family.encode_prompts)
         loss = self._loss(family, data, run.common.seed)
-        settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
+        settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
         average = None
         if self.reference == "ema":  # the loop moves the reference's own weights
             settings = replace(settings, ema_decay=self.reference_decay)

@@ -65,6 +65,7 @@ class Pair:
             raise DataError(f"{len(videos)} usable videos gave {gave}; need {need}. {remedy}")
         run.console.print(" and ".join(f"{len(found[kind])} of {asked[kind]} {kind}" for kind in KINDS) + " pairs")
         chosen = [(kind, i, c) for kind in KINDS for i, c in enumerate(found[kind])]
+        _refuse_twins(run, [c for _, _, c in chosen])
         return [_record(run, kind, i, c) for kind, i, c in run.each("pair", chosen, len(chosen))]
 
     def choose(self, videos: Sequence[Scored]) -> tuple[list[Candidate], list[Candidate]]:
@@ -107,6 +108,17 @@ class Pair:
             "prompt": self.dynamic_least_prompt_gap,
         }
         return {name: least_gaps[name] for name in self.rewards}
+
+
+def _refuse_twins(run: Run, pairs: Sequence[Candidate]) -> None:
+    """`DataError` where both sides of a pair hold the same latents, or a pair stands there twice: nothing is preferred."""
+    held = {video.id: video.sha256 for video in run.dir.read("sample", Video)} | {p.id: p.sha256 for p in run.photos()}
+    for pair in pairs:
+        if held[pair.winner.id] == held[pair.loser.id] or sum(other.ids == pair.ids for other in pairs) > 1:
+            raise DataError(
+                f"{pair.winner.id} and {pair.loser.id}: the same clip, or the same pair twice; a winner must differ from its "
+                "loser. Delete sample/ and what follows it, and run again."
+            )
 
 
 def _clips(videos: Sequence[Scored]) -> list[Scored]:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from magicid.core import records, tables
 from magicid.core.checks import within
 from magicid.core.errors import DataError
+from magicid.core.faults import reach
 from magicid.core.interfaces import Frames, Judges, Observation, Reward
 from magicid.core.lanes import side_by_side
 from magicid.core.records import Photo, Video
@@ -60,11 +61,13 @@ class Score:
 
     def _measure(self, key: str, rewards: list[Reward], video: Observation) -> records.Score:
         measured = {reward.name: reward(video) for reward in rewards}
+        raw = {name: m.value * reach("reward", key) for name, m in measured.items()}
+        finite = {name: bool(np.isfinite(value)) for name, value in raw.items()}
         return records.Score(
             key,
-            raw={name: m.value for name, m in measured.items()},
+            raw=raw,
             scaled={},
-            state={name: m.state for name, m in measured.items()},
+            state={name: m.state if finite[name] or m.state == "failed" else "unmeasurable" for name, m in measured.items()},
             details={name: m.details for name, m in measured.items()},
         )
 
