@@ -14,10 +14,10 @@ from torch import Tensor
 from magicid.core import tables
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
-from magicid.core.records import Metric
+from magicid.core.records import Metric, Photo
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
-from magicid.export.lora_file import export_adapter, trained_layers, verify
+from magicid.export.lora_file import export_adapter, subject, trained_layers, verify
 from magicid.training.adapters import save_adapter
 from magicid.training.lora import LoraSettings
 from tests.families.tiny import HEAD, HEADS, adapter, tiny_family
@@ -105,10 +105,13 @@ def test_the_header_tells_the_files_story(families: dict[str, Family], tmp_path:
     run = Run(RunDir(tmp_path / "run"), Common(tmp_path, base="somewhere", trigger="sks dog"))
     run.family = families["wan"]
     run.dir.freeze(settings)
+    run.dir.stage("prepare")
+    run.dir.publish("prepare", [Photo("photo-000", "a.png", "", "", "5ha", held_out=False)])
     with adapter(run.family, "ava", LoraSettings(RANK, ALPHA)) as weights:
         record = save_adapter(run, "optimize", weights)
     measured = [Metric("magicid", "identity", 0.25, 0.2, 0.3, 4), Metric("magicid", "motion", float("nan"), 0, 0, 0)]
     told = {"trigger": "sks dog", "base": "somewhere", "base_digest": "b1", "finetune.steps": 3, "adapter_sha256": record.sha256}
+    told |= {"slot": "person", "subject": subject(run), "targets": []}
     for metrics, scores in (((), {}), ([*measured, Metric("base", "prompt", 0.9, 0, 1, 4)], {"scores": {"identity": 0.25}})):
         export_adapter(run, record, tmp_path / "adapter.safetensors", metrics)
         with safe_open(tmp_path / "adapter.safetensors", "pt") as file:

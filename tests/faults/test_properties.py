@@ -33,7 +33,7 @@ RECORDS = {
     Video: st.builds(Video, TEXT, TEXT, TEXT, st.integers(0, 2**63), FLOAT, TEXT, TEXT, TEXT),
     Metric: st.builds(Metric, TEXT, TEXT, FLOAT, FLOAT, FLOAT, st.integers()),
     Score: st.builds(
-        Score, TEXT, st.dictionaries(TEXT, FLOAT), st.dictionaries(TEXT, FLOAT), st.dictionaries(TEXT, TEXT), st.dictionaries(TEXT, FLOAT)
+        Score, TEXT, *[st.dictionaries(TEXT, kind) for kind in (FLOAT, FLOAT, TEXT, FLOAT)]
     ),
 }  # fmt: skip
 

@@ -42,6 +42,10 @@ EXPORTS = {
     "wan": "magicid.export.wan:exported",
     "hunyuan_video": "magicid.export.hunyuan_video:exported",
 }
+IMPORTS = {  # the inverses of the exports
+    "wan": "magicid.export.wan:imported",
+    "hunyuan_video": "magicid.export.hunyuan_video:imported",
+}
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",
     "judge_quality": "magicid.experiments.judge_quality:JudgeQuality",

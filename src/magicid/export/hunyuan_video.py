@@ -69,3 +69,29 @@ def exported(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
         result[f"diffusion_model.{name}.lora_A.weight"] = F.pad(a, (0, 0, 0, rank - a.shape[0])).contiguous()
         result[f"diffusion_model.{name}.lora_B.weight"] = F.pad(b, (0, rank - b.shape[1])).contiguous()
     return result
+
+
+_UNIVERSAL = re.compile(r"diffusion_model\.(double|single)_blocks\.(\d+)\.(.+)")
+
+
+def imported(pairs: dict[str, Pair]) -> dict[str, Pair]:
+    """A and B of layers by our names, from those by universal ones; the inverse of `exported` at scale 1.
+
+    What was fused is split; a member that was not trained comes back with a rank of 0, and ranks that are all zeros go.
+    """
+    found = {}
+    for name, (a, b) in pairs.items():
+        match = _UNIVERSAL.fullmatch(name)
+        if not match or (match[1], match[3]) not in _LAYERS:
+            raise DataError(f"{name!r:.100} is unexpected: no layer's name in Tencent's layout. Convert the file to it.")
+        kind, index, layer = match.groups()
+        members = _LAYERS[kind, layer]
+        shares = [MLP_RATIO if member == "proj_mlp" else 1 for member in members]
+        if b.shape[0] % sum(shares):
+            raise DataError(f"{name!r:.100}: {b.shape[0]} rows are not those of {len(members)} layers. Export the file again.")
+        rows = [share * b.shape[0] // sum(shares) for share in shares]
+        block = "transformer_blocks" if kind == "double" else "single_transformer_blocks"
+        for member, part in zip(members, b.split(rows), strict=True):
+            used = part.any(0)
+            found[f"{block}.{index}.{member}"] = a[used], part[:, used]
+    return found

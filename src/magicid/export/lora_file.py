@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import DataError
-from magicid.core.files import publish, sha256
+from magicid.core.files import publish, sha256, text_digest
 from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import Run
@@ -26,6 +26,7 @@ from magicid.training import lora
 from magicid.training.adapters import load_adapter
 
 CHECK, LOADED = "export_check", "export_loaded"  # names of adapters in memory
+SLOT = "person"  # what a LoRA is for; experts of a model will have slots of their own
 _REMEDY = "the export is wrong for this family; use finetune.targets that it knows."
 
 
@@ -39,6 +40,7 @@ def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metr
     tensors = exported(read_weights(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
     story: dict[str, Any] = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base}
     story |= {key: settings[key] for key in ("base_digest", "finetune.steps", "optimize.steps") if key in settings}
+    story |= {"slot": SLOT, "subject": subject(run), "targets": settings["finetune.targets"]}
     story["adapter_sha256"] = record.sha256
     if scores := {m.name: round(m.value, 6) for m in metrics if m.method == "magicid" and math.isfinite(m.value)}:
         story["scores"] = scores
@@ -53,6 +55,11 @@ def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metr
         publish(path, write)
     finally:
         lora.remove_adapter(run.family, CHECK)
+
+
+def subject(run: Run) -> str:
+    """Whom a run's adapters show: eight hex digits of the photos that it was trained on, in any order."""
+    return text_digest(*sorted(photo.sha256 for photo in run.photos()))
 
 
 def trained_layers(family: Family, name: str) -> set[str]:

@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from magicid.core.errors import DataError
+
 _PARTS = {
     "attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o",
     "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
@@ -18,3 +20,16 @@ def _universal(name: str) -> str:
 def exported(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     """Our tensors by universal names, `scale` folded into B."""
     return {_universal(name): (tensor * scale if ".lora_B." in name else tensor).contiguous() for name, tensor in tensors.items()}
+
+
+def imported(pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
+    """A (r, in) and B (out, r) of layers by our names, from those by universal ones; the inverse of `exported` at scale 1."""
+    found = {}
+    for theirs, pair in pairs.items():
+        name = theirs.removeprefix("diffusion_model.")
+        for ours, part in _PARTS.items():
+            name = f"{name}.".replace(f".{part}.", f".{ours}.").removesuffix(".")
+        if _universal(f"{name}.")[:-1] != theirs:
+            raise DataError(f"{theirs!r:.100} is unexpected: no layer's name in Wan's layout. Convert the file to it.")
+        found[name] = pair
+    return found

@@ -58,8 +58,10 @@ def load_weights(family: Family, name: str, tensors: dict[str, Tensor]) -> None:
     """Copy weights into an adapter; every tensor must find its place and the other way round."""
     own = parameters(family, name)
     if own.keys() != tensors.keys():
-        missing = sorted(own.keys() ^ tensors.keys())
-        raise DataError(f"adapter {name!r}: {len(missing)} tensors do not match, first {missing[0]}; use the same targets.")
+        odd = {"missing": own.keys() - tensors.keys(), "unexpected": tensors.keys() - own.keys()}
+        said = "; ".join(f"{kind}: {', '.join(sorted(keys)[:3])}" for kind, keys in odd.items() if keys)
+        count = len(own.keys() ^ tensors.keys())
+        raise DataError(f"adapter {name!r}: {count} tensors do not match ({said}); use the same targets.")
     for key, parameter in own.items():
         if parameter.shape != tensors[key].shape:
             raise DataError(
