@@ -1,6 +1,8 @@
 """Doubles of the models, for tests without weights: a person is a coloured rectangle on a grey picture."""
 
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,15 @@ def picture(*people: tuple[int, int, tuple[int, int, int]], height: int = 120, w
     return image
 
 
+def moving_square(frames: int = 6, height: int = 24, width: int = 32) -> NDArray[np.uint8]:
+    """A coloured square that walks over a gradient."""
+    video = np.zeros((frames, height, width, 3), np.uint8)
+    video[..., 1] = np.linspace(40, 200, width).astype(np.uint8)
+    for t in range(frames):
+        video[t, 4:12, 2 * t : 2 * t + 8] = (220, 60, 30)
+    return video
+
+
 def turned(image: Image.Image, orientation: int) -> tuple[Image.Image, Image.Exif]:
     """An upright picture as a camera stores it, and the tag that says how."""
     exif, way = Image.Exif(), UNDO[orientation]
@@ -52,6 +63,31 @@ def png(size: tuple[int, int], depth: int, kind: int, rows: bytes) -> bytes:
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, kind, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def peak_of(module: str, function: str, path: Path, refusal: str) -> float:
+    """By how many MB the peak of a fresh process grows where a reader refuses a file, saying so."""
+    words = [sys.executable, "-c", _PEAK, module, function, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    line, growth = done.stdout.splitlines()
+    assert line.startswith(f"{path.name}: {refusal}"), line
+    return float(growth)
+
+
+_PEAK = """
+import importlib, resource, sys
+from pathlib import Path
+from magicid.core.errors import DataError
+module, function, path = sys.argv[1:]
+read = getattr(importlib.import_module(module), function)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+before = peak()
+try:
+    read(Path(path))
+except DataError as error:
+    print(error)
+print(peak() - before)
+"""
 
 
 class FakeDetector:

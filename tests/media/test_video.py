@@ -6,24 +6,15 @@ import av
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
 from magicid.core.errors import DataError
 from magicid.media.video import SHORT_SIDE, enlargement, read_video, to_frames, to_tensor, write_video
-
-
-def clip(frames: int = 6, height: int = 24, width: int = 32) -> NDArray[np.uint8]:
-    """A coloured square that walks over a gradient."""
-    video = np.zeros((frames, height, width, 3), np.uint8)
-    video[..., 1] = np.linspace(40, 200, width).astype(np.uint8)
-    for t in range(frames):
-        video[t, 4:12, 2 * t : 2 * t + 8] = (220, 60, 30)
-    return video
+from tests.doubles import moving_square
 
 
 @pytest.mark.parametrize(("height", "width", "enlarge"), [(24, 32, None), (63, 61, None), (63, 61, 1), (64, 48, 2)])
 def test_a_clip_survives_writing(tmp_path: Path, height: int, width: int, enlarge: int | None) -> None:
-    video = clip(height=height, width=width)
+    video = moving_square(height=height, width=width)
     write_video(tmp_path / "a.mp4", video, 23.976, enlarge)
     read, fps = read_video(tmp_path / "a.mp4")
     assert read.shape == video.shape and read.dtype == np.uint8
@@ -33,8 +24,8 @@ def test_a_clip_survives_writing(tmp_path: Path, height: int, width: int, enlarg
 
 
 def test_small_clips_are_enlarged_for_players(tmp_path: Path) -> None:
-    write_video(tmp_path / "small.mp4", clip(2), 8)
-    write_video(tmp_path / "large.mp4", clip(2, 256, 300), 8)
+    write_video(tmp_path / "small.mp4", moving_square(2), 8)
+    write_video(tmp_path / "large.mp4", moving_square(2, 256, 300), 8)
     sizes = {}
     for name in ("small", "large"):
         with av.open(str(tmp_path / f"{name}.mp4")) as container:
@@ -60,7 +51,7 @@ def test_grey_stays_grey(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.7, 0.99])
 def test_a_part_of_a_video_is_refused(tmp_path: Path, part: float) -> None:
     path = tmp_path / "a.mp4"
-    write_video(path, clip(), 8)
+    write_video(path, moving_square(), 8)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(part * len(whole))])
     with pytest.raises(DataError, match=r"^a.mp4: .+; videos are whole mp4 files. .+\.$"):
@@ -69,7 +60,7 @@ def test_a_part_of_a_video_is_refused(tmp_path: Path, part: float) -> None:
 
 @pytest.mark.parametrize("text", ["#EXTM3U\n#EXTINF:1,\nreal.mp4\n", "ffconcat version 1.0\nfile real.mp4\n", "hello"])
 def test_playlists_lead_nowhere(tmp_path: Path, text: str) -> None:
-    write_video(tmp_path / "real.mp4", clip(), 8)
+    write_video(tmp_path / "real.mp4", moving_square(), 8)
     (tmp_path / "list.mp4").write_text(text)
     with pytest.raises(DataError, match=r"^list\.mp4: unreadable"):
         read_video(tmp_path / "list.mp4")

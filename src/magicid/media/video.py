@@ -18,11 +18,15 @@ from magicid.core.files import publish
 
 CRF = 12  # x264's quality, 0 lossless to 51; 12 is hard to tell from the original
 SHORT_SIDE = 256  # pixels, from which a clip is written as it is
+MOST_FRAMES = 3_000
+MOST_PIXELS = 500_000_000  # of all frames together: 1.5 GB; 61 frames of 1280 x 720 have 56 million
+LARGEST_FRAME = 8192 * 4320  # pixels
 
 _SHARED = Interpolation.AREA  # how 2 x 2 pixels share a colour, and how they get it back: without smearing it further,
 _SPREAD = Interpolation.POINT | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # or darkening by 1 in 255
 _NOTE = "magicid: enlarged "
 _RULE = "videos are whole mp4 files. Make it again, or drop it."
+_SIZE = f"need at most {MOST_FRAMES:,} frames and {MOST_PIXELS // 10**6} million pixels in all. Make it shorter or smaller."
 
 
 def enlargement(height: int, width: int) -> int:
@@ -59,22 +63,35 @@ def _encode(path: Path, frames: NDArray[np.uint8], fps: float, factor: int) -> N
 def read_video(path: Path) -> tuple[NDArray[np.uint8], float]:
     """Frames (F, H, W, 3) RGB and frames a second; an enlarged clip comes back in its own size.
 
-    The file is opened by us and the demuxer forced, so a playlist named .mp4 cannot lead anywhere.
+    The file is opened by us and the demuxer forced, so a playlist named .mp4 cannot lead anywhere. The header is judged before
+    a frame is decoded, and the frames as they come: FFmpeg itself refuses a larger one than `LARGEST_FRAME`.
     """
+    limit = {"max_pixels": str(LARGEST_FRAME)}
     try:
-        with path.open("rb") as file, av.open(file, "r", format="mp4") as container:
+        with path.open("rb") as file, av.open(file, "r", format="mp4", options=limit, metadata_errors="replace") as container:
             if not container.streams.video:
                 raise DataError(f"{path.name}: no video stream; {_RULE}")
             stream = container.streams.video[0]
-            stream.codec_context.options = {"err_detect": "explode"}
-            pictures = [_picture(path, frame) for frame in container.decode(stream)]
-            promised, fps = stream.frames, float(stream.average_rate or 0)
+            promised, fps, codec = stream.frames, float(stream.average_rate or 0), stream.codec_context
+            _refuse_large(path, max(promised, 1), codec.height, codec.width)
+            codec.options = limit | {"err_detect": "explode"}
+            pictures = list[NDArray[np.uint8]]()
+            for frame in container.decode(stream):
+                _refuse_large(path, len(pictures) + 1, frame.height, frame.width)
+                pictures.append(_picture(path, frame))
+                if pictures[-1].shape != pictures[0].shape:
+                    raise DataError(f"{path.name}: its frames change their size; {_RULE}")
             note = container.metadata.get("comment", "")
     except (av.FFmpegError, OSError) as error:
         raise DataError(f"{path.name}: unreadable ({error.strerror or error}); {_RULE}") from error
     if not pictures or len(pictures) < promised:
         raise DataError(f"{path.name}: {len(pictures)} of {promised} frames; {_RULE}")
     return _reduced(np.stack(pictures), note), fps
+
+
+def _refuse_large(path: Path, frames: int, height: int, width: int) -> None:
+    if frames > MOST_FRAMES or frames * height * width > MOST_PIXELS or height * width > LARGEST_FRAME:
+        raise DataError(f"{path.name}: {frames:,} frames of {width} x {height} pixels; {_SIZE}")
 
 
 def _picture(path: Path, frame: av.VideoFrame) -> NDArray[np.uint8]:
