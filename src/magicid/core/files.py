@@ -29,7 +29,7 @@ def digest(folder: Path) -> str:
     found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         size = path.stat().st_size
-        found.update(f"{path.relative_to(folder).as_posix()}:{size}:".encode())
+        found.update(os.fsencode(f"{path.relative_to(folder).as_posix()}:{size}:"))
         with path.open("rb") as file:
             found.update(file.read(2**20))
             file.seek(max(0, size - 2**20))
@@ -52,7 +52,7 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     The temporary name keeps the suffix, since encoders choose the container by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    digest = hashlib.sha256(path.name.encode()).hexdigest()[:16]  # the name itself may have as many bytes as are allowed
+    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]  # the name itself may have as many bytes as are allowed
     temporary = path.with_name(f"{TEMPORARY}{os.getpid()}-{digest}{path.suffix[-20:]}")
     try:
         write(temporary)
@@ -71,8 +71,8 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def publish_text(path: Path, text: str) -> None:
-    """Publish a UTF-8 text file."""
-    publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Publish a UTF-8 text file; of names of files that are no text, the odd bytes stand as escapes."""
+    publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def disk_full(path: Path) -> ResourceError:

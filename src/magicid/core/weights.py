@@ -73,7 +73,7 @@ def read_weights(path: Path, sha256_hex: str | None = None) -> "dict[str, Tensor
 
 
 def check_model(folder: Path) -> None:
-    """`DataError` unless all weights in the folders of a diffusers checkpoint are safetensors; pickles beside them stay unread."""
+    """`DataError` unless all weights in the folders of a diffusers checkpoint are safetensors; pickles beside them stay shut."""
     for part in sorted(path for path in folder.iterdir() if path.is_dir()):
         whole = sorted(part.glob("*.safetensors"))
         if not whole and (pickles := sorted(path for path in part.iterdir() if path.suffix in PICKLES)):
