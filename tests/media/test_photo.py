@@ -92,6 +92,16 @@ def test_bombs_are_refused_unopened(tmp_path: Path, width: int, height: int) -> 
         read_photo(path)
 
 
+def test_a_jpeg_of_many_scans_is_refused_and_what_lies_behind_a_picture_is_not_counted(tmp_path: Path) -> None:
+    whole = save(tmp_path / "a.jpg", IMAGE, progressive=True).read_bytes()
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    (tmp_path / "a.jpg").write_bytes(whole + 99 * last)
+    assert read_photo(tmp_path / "a.jpg").shape == SCENE.shape
+    (tmp_path / "a.jpg").write_bytes(whole[:-2] + 99 * last + whole[-2:])
+    with pytest.raises(DataError, match=r"^a\.jpg: 109 scans; need at most 64\. Export it as a plain JPEG, or drop it\.$"):
+        read_photo(tmp_path / "a.jpg")
+
+
 def test_photos_are_found_by_suffix_and_sorted(tmp_path: Path) -> None:
     for name in ("b.PNG", "a.jpeg", "notes.txt", ".hidden.jpg", "c.heic"):
         (tmp_path / name).touch()
