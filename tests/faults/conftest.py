@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from magicid.core import tables
+from magicid.core.run import Run
+from magicid.core.run_dir import RunDir
 from magicid.media.photo import write_png
+from magicid.runs import stored
 from tests.doubles import RED, picture
 from tests.families.tiny import tiny_family
 from tests.faults.attempts import SMALL, Attempt, attempt, contents
@@ -68,3 +73,9 @@ def begun(whole: Bench, bench: Bench) -> Bench:
     shutil.copytree(whole.run, bench.run, ignore=shutil.ignore_patterns("optimize", "generate", "evaluate"))
     (bench.run / "adapter.safetensors").unlink()
     return bench
+
+
+def stage_two(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The run itself, opened in this process."""
+    monkeypatch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
+    return Run(RunDir(bench.run), stored(bench.run)[0], Console(quiet=True))

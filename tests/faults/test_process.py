@@ -23,9 +23,7 @@ from tests.faults.guards import Guard
 GUARDS = {
     9: Guard("core/files.py", "if free < needed:", "if False:"),
     10: Guard("cli.py", "full = isinstance(error, OSError) and error.errno == errno.ENOSPC", "full = False"),
-    11: Guard(
-        "core/run_dir.py", 'raise UsageError(f"{root}: {error.strerror}; name', 'raise OSError(f"{root}: {error.strerror}; name'
-    ),
+    11: Guard("core/run_dir.py", 'UsageError(f"{root}: {error.strerror}', 'OSError(f"{root}: {error.strerror}'),
     23: Guard("pipeline.py", "if out_of_memory(error):", "if False:"),
     25: Guard("core/device.py", "< OLDEST:", "< (0, 0):"),
     26: Guard("core/pulse.py", "if time.monotonic() - _beat > seconds:", "if False:"),

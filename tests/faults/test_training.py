@@ -19,7 +19,7 @@ from magicid.training import checkpoint, loop, lora, reconstruction
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings
 from magicid.training.reconstruction import learn, snapshots
-from tests.faults.conftest import Bench
+from tests.faults.conftest import Bench, stage_two
 from tests.faults.guards import Guard
 
 GUARDS = {
@@ -99,14 +99,6 @@ def test_row_22_winners_that_are_unlearnt_are_warned_of(run: Run) -> None:
 
     said = learnt(run, lambda b, step: (b - 1).square().mean(), numbers)
     assert said.count("over-trained; take fewer steps") == 1 and "above the reference's" in said
-
-
-def stage_two(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Run:
-    from magicid.core import tables
-    from magicid.runs import stored
-
-    monkeypatch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
-    return Run(RunDir(bench.run), stored(bench.run)[0], Console(quiet=True))
 
 
 STAGE = Optimize(steps=2, batch=2, learning_rate=1e-2)
