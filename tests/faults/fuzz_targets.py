@@ -58,7 +58,42 @@ def video_seeds(folder: Path) -> None:
     write_video(folder / "still.mp4", clip[:1], 8, enlarge=2)
 
 
+def weights_seeds(folder: Path) -> None:
+    """Files of a few tensors: of many dtypes, empty ones, with metadata, and what is none."""
+    import torch
+    from safetensors.torch import save_file
+
+    kinds = (torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.int64, torch.uint16, torch.bool, torch.complex64)
+    tensors = {str(kind): torch.zeros(2, 3, dtype=kind) for kind in kinds}
+    save_file(tensors, folder / "kinds", {"format": "pt"})
+    save_file({"scalar": torch.tensor(1.0), "empty": torch.zeros(0, 5)}, folder / "shapes")
+    save_file({}, folder / "nothing")
+    torch.save({"w": torch.zeros(2)}, folder / "pickle")
+
+
+def adapter_seeds(folder: Path) -> None:
+    """LoRA files of the tiny models' layers, with and without a story."""
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    def pair(layer: str, rows: int, rank: int = 1) -> dict[str, torch.Tensor]:
+        made = {"A": torch.ones(rank, 32), "B": torch.ones(rows, rank)}
+        return {f"diffusion_model.{layer}.lora_{half}.weight": tensor for half, tensor in made.items()}
+
+    parts = [f"blocks.{i}.{kind}.{part}" for i in range(2) for kind in ("self_attn", "cross_attn") for part in "qkvo"]
+    wan = {key: tensor for part in parts for key, tensor in pair(part, 32).items()}
+    story = {"base_digest": "0123456789abcdef", "trigger": "sks dog", "subject": "ab12cd34", "slot": "person", "targets": []}
+    save_file(wan, folder / "wan", {"magicid": json.dumps(story)})
+    save_file({key: tensor.half() for key, tensor in wan.items()}, folder / "wan-half")
+    hunyuan = pair("double_blocks.0.img_attn_qkv", 96, 3) | pair("single_blocks.1.linear1", 7 * 32, 4)
+    save_file(hunyuan | pair("double_blocks.1.txt_mlp.fc1", 128), folder / "hunyuan")
+
+
 TARGETS = {
     "photo": Target("magicid.media.photo:read_photo", "photo.jpg", photo_seeds),
     "video": Target("magicid.media.video:read_video", "video.mp4", video_seeds),
+    "weights": Target("magicid.core.weights:read_weights", "w.safetensors", weights_seeds),
+    "lora": Target("tests.faults.fuzz_readers:adapter", "lora.safetensors", adapter_seeds),
 }

@@ -114,6 +114,19 @@ def test_targets_that_match_no_layer_are_refused(family: Family) -> None:
         lora.add_adapter(family, "z", lora.LoraSettings(targets=("nothing_like_it",)))
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_targets_that_were_refused_leave_nothing_behind(tmp_path: Path, others: int) -> None:
+    bare = tiny_family("wan", tmp_path)
+    for i in range(others):
+        lora.add_adapter(bare, f"other-{i}", SIZE)
+    for targets in (("nothing_like_it",), ("to_q", "norm1"), ("to_q", "norm1")):
+        with pytest.raises(DataError, match=r"wan; choose others\.$"):
+            lora.add_adapter(bare, "z", lora.LoraSettings(targets=targets))
+        assert not lora.parameters(bare, "z")
+    with adapter(bare, "z", SIZE) as weights:
+        assert len(weights) == 32
+
+
 def test_an_adapter_that_is_not_loaded_cannot_work(tmp_path: Path) -> None:
     bare = tiny_family("wan", tmp_path)
     with pytest.raises(DataError, match="'x' is not loaded"), lora.using(bare, "x"):

@@ -34,6 +34,8 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
         try:
             transformer.add_adapter(config, adapter_name=name)
         except ValueError as error:
+            remove_adapter(family, name)
+            transformer._hf_peft_config_loaded = hasattr(transformer, "peft_config")  # diffusers says so before it is true
             raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
 
 
