@@ -78,6 +78,11 @@ def test_row_46_a_video_half_of_which_is_garbage_is_an_error(whole: Path, noise:
     refused(whole, f".*{WHOLE}")
 
 
+def test_row_46_an_unknown_codec_is_an_error(whole: Path) -> None:
+    whole.write_bytes(whole.read_bytes().replace(b"avc1", b"zzzz"))
+    refused(whole, f"of an unknown codec{WHOLE}")
+
+
 @pytest.mark.parametrize(("name", "most"), [("MOST_FRAMES", 20), ("MOST_PIXELS", 20 * 64 * 64), ("LARGEST_FRAME", 63 * 64)])
 @pytest.mark.parametrize("options", [{}, {"movflags": "frag_keyframe+empty_moov"}])
 def test_row_46_too_much_is_refused_by_the_header_or_as_it_comes(

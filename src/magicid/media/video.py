@@ -73,6 +73,8 @@ def read_video(path: Path) -> tuple[NDArray[np.uint8], float]:
                 raise DataError(f"{path.name}: no video stream; {_RULE}")
             stream = container.streams.video[0]
             promised, fps, codec = stream.frames, float(stream.average_rate or 0), stream.codec_context
+            if codec is None:
+                raise DataError(f"{path.name}: of an unknown codec; {_RULE}")
             _refuse_large(path, max(promised, 1), codec.height, codec.width)
             codec.options = limit | {"err_detect": "explode"}
             pictures = list[NDArray[np.uint8]]()
