@@ -6,6 +6,7 @@ too much memory ends it. The last line says: target, runs, seconds, failures.
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -71,6 +72,8 @@ def fuzz(name: str, seconds: int) -> int:
     print(*found, sep="\n", end="\n" if found else "")
     if found:
         print(f"the files are in {folder}/found")
+    else:
+        shutil.rmtree(folder)
     runs = re.findall(r"^#(\d+)\s", said, re.MULTILINE)
     print(f"{name}: {runs[-1] if runs else 0} runs, {time.monotonic() - begun:.0f} seconds, {len(found)} failures", flush=True)
     return len(found)

@@ -85,10 +85,8 @@ def test_all_problems_are_counted_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("one", "other"), [("a", "b"), ("b", "held_out/a"), ("held_out/a", "held_out/b")])
 def test_two_photos_that_are_one_file_are_both_named(tmp_path: Path, one: str, other: str) -> None:
     photos = {name: picture((10 + i, 30, RED)) for i, name in enumerate(("a", "b", "held_out/a", "held_out/b"))}
-    with pytest.raises(
-        DataError,
-        match=rf"^{one}\.png and {other}\.png: the same file; all photos must be different\. Drop one\. Or leave out .+\.$",
-    ):
+    remedy = r"Drop one\." if other == "b" else r"Drop one\. Or leave out .+\."  # without b, one photo is left
+    with pytest.raises(DataError, match=rf"^{one}\.png and {other}\.png: the same file; .+ must be different\. {remedy}$"):
         prepare(tmp_path, photos | {other: photos[one]})
 
 
@@ -102,5 +100,5 @@ def test_a_held_out_photo_of_another_person_is_named(tmp_path: Path) -> None:
 
 def test_held_out_photos_are_looked_at_even_where_no_photo_will_do(tmp_path: Path) -> None:
     photos = {"a": picture(), "b": picture(width=170), "held_out/a": picture((20, 20, RED))}
-    with pytest.raises(DataError, match=r"^a\.png: 0 faces; .* \(and 1 more photo with problems\) Or leave out .+\.$"):
+    with pytest.raises(DataError, match=r"^a\.png: 0 faces; .* \(and 1 more photo with problems\)$"):
         prepare(tmp_path, photos)

@@ -1,6 +1,9 @@
 """Clips as mp4 files and as tensors. Shapes: B batch, C channels, F frames, H height, W width.
 
 A small clip is written enlarged, since players blur small pictures; the file says by how much, and reading undoes it.
+
+Only clips that we wrote are read, whose sha256 is known. Videos of strangers would be decoded in a process of its own, with
+limits on its memory and time.
 """
 
 from fractions import Fraction

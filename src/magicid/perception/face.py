@@ -35,9 +35,9 @@ def align(frame: NDArray[np.uint8], landmarks: NDArray[np.floating], size: int) 
     return np.asarray(cv2.warpAffine(frame, warp, (size, size), borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
-def sharpness(frame: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> float:
-    """Variance of the Laplacian of the aligned face at 32 pixels, so that blur counts in shares of the face."""
-    grey = cv2.cvtColor(align(frame, landmarks, 32), cv2.COLOR_RGB2GRAY)
+def sharpness(crop: NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian of an aligned face, at the size that its encoder sees."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     return float(cv2.Laplacian(grey, cv2.CV_64F).var())
 
 

@@ -23,9 +23,10 @@ from magicid.media.video import to_tensor
 from magicid.perception.face import align, sharpness
 
 SMALL_FACE = 40  # pixels, under which a real face was unlike itself (33 px: .77, 18 px: .22)
-# Of 33 drawn photos the least sharp has 2134, of 55 real faces 706. Blurred by a Gaussian of 0.04 face heights, at which a
-# drawn face is .74 to .90 like itself, drawn ones have 42 to 523 and real ones 17 to 244.
-BLURRED = 600.0
+# Variance of the Laplacian at the encoder's size. 40 real photos (crops of 112 pixels) have 52 and more, 90 drawn ones (32) 2067.
+# Blurred by a Gaussian of 0.02 face heights, at which a real face is .73 like itself, 97% of the real ones lie under 30; of
+# the drawn ones, which stay .91 like themselves at 0.04, none do at 0.04, and 60% at 0.08, where they are .73.
+BLURRED = 30.0
 
 
 class Problem(NamedTuple):
@@ -72,7 +73,9 @@ class Prepare:
         if problems and not self.skip_unusable:
             more = len(problems) - 1
             rest = f" (and {_count(more, 'more photo')} with problems)" if more else ""
-            raise DataError(f"{problems[0].line}{rest} Or leave out what will not do: --prepare.skip-unusable.")
+            enough = len(portraits) >= self.least_photos
+            other = " Or leave out what will not do: --prepare.skip-unusable." if enough else ""
+            raise DataError(problems[0].line + rest + other)
         for problem in problems:
             run.console.print(f"left out: {problem.line}", markup=False, soft_wrap=True)
         if len(portraits) < self.least_photos:
@@ -115,7 +118,7 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[Problem
             continue
         faces = run.judges.detector.detect(image[None])[0]
         if len(faces) != 1:
-            remedy = "Crop it or drop it." if faces else f"Choose one that shows the face{known}, or drop it."
+            remedy = "Crop it to the one meant, or drop it." if faces else f"Choose one that shows the face{known}, or drop it."
             problems.append(Problem(f"{path.name}: {_count(len(faces), 'face')}; need exactly 1. {remedy}", (path,)))
             continue
         x0, y0, x1, y1 = faces[0].box
@@ -123,7 +126,8 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[Problem
             run.console.print(
                 f"{path.name}: the face is {y1 - y0:.0f} px high; from {SMALL_FACE} it is known better.", markup=False
             )
-        if (sharp := sharpness(image, faces[0].landmarks)) < BLURRED:
+        crop = align(image, faces[0].landmarks, run.judges.face_reward.crop_size)
+        if (sharp := sharpness(crop)) < BLURRED:
             what = f"the face is blurred (sharpness {sharp:.0f}); from {BLURRED:.0f} it is known better."
             run.console.print(f"{path.name}: {what}", markup=False)
         picture = fit(image, geometry.height, geometry.width, ((x0 + x1) / 2, (y0 + y1) / 2))
@@ -131,7 +135,7 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[Problem
             what = f"no face is left at {geometry.width}x{geometry.height} pixels"
             problems.append(Problem(f"{path.name}: {what}; the face must be larger. Crop it closer, or drop it.", (path,)))
             continue
-        portraits.append(Portrait(path, picture, align(image, faces[0].landmarks, run.judges.face_reward.crop_size)))
+        portraits.append(Portrait(path, picture, crop))
     return portraits, problems
 
 
