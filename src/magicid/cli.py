@@ -175,11 +175,12 @@ def _run(arguments: Sequence[str], command: str) -> None:
         judges: str = Common.judges
         trigger: str = Common.trigger  # stands for the person in every prompt
         seed: int = Common.seed
+        deterministic: bool | None = Common.deterministic  # the same bits, resumed or not; None: on a CPU
         stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=PRESETS[preset])
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
     asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset {' or '.join(PRESETS)}; shown: {preset}.")
-    common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed)
+    common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed, asked.deterministic)
     until = None if command == "run" else command
     folder = run_pipeline(common, asked.stages, asked.out, until=until)
     print_result(folder)

@@ -208,7 +208,8 @@ def generate_clip(
     directory = RunDir(folder, create=False)
     settings = directory.settings()
     try:
-        common = Common(**{f.name: settings[f.name] for f in dataclasses.fields(Common)} | {"photos": Path(settings["photos"])})
+        written = {f.name: settings[f.name] for f in dataclasses.fields(Common) if f.name != "deterministic"}
+        common = Common(**written | {"photos": Path(settings["photos"])}, deterministic=settings.get("deterministic"))
     except KeyError as error:
         raise DataError(f"{folder}/settings.yaml: no {error}; bring it back, or make the run again.") from error
     run = Run(directory, common)

@@ -1,5 +1,6 @@
 """Which device and precision to compute in: bf16 where the hardware multiplies it faster than fp32, else fp32."""
 
+import os
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -10,6 +11,15 @@ from magicid.core.errors import ResourceError
 def device() -> torch.device:
     """The first GPU, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def deterministic(asked: bool | None) -> None:
+    """Let torch use kernels only that give the same bits every time, on the same hardware; None: on a CPU."""
+    wanted = device().type == "cpu" if asked is None else asked
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time, and nothing here reads such memory
 
 
 def fast_dtype(where: torch.device) -> torch.dtype:

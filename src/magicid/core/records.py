@@ -29,6 +29,7 @@ class Photo(Record):
     latents: str  # of the static video; "" for a held-out photo
     sha256: str  # of the user's file
     held_out: bool  # only the report's judges see it
+    latents_sha256: str = ""  # "" in runs older than this field
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Common:
     judges: str = EMBEDDED
     trigger: str = "sks person"  # stands for the person in every prompt
     seed: int = 0
+    deterministic: bool | None = None  # the same bits on the same hardware, resumed or not; None: on a CPU
 
 
 def find_base(common: Common) -> Path:
@@ -82,7 +83,7 @@ class Run:
         import diffusers
         import transformers
 
-        from magicid.core.device import device
+        from magicid.core.device import deterministic, device
 
         diffusers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         transformers.utils.logging.disable_progress_bar()
@@ -90,6 +91,7 @@ class Run:
         warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # fp32 norms in bf16 autocast are too
         kind = tables.load(tables.FAMILIES, "family", self.common.family)
         family: Family = kind.load(self.base_path)
+        deterministic(self.common.deterministic)
         family.to(device())
         return family
 

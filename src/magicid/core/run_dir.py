@@ -52,9 +52,11 @@ class RunDir:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what earlier processes left half-written; nobody else is at work here."""
+        """Remove what earlier processes left half-written, and journals of finished stages; nobody else is at work here."""
         for path in list(self.root.rglob(f"{TEMPORARY}*")):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for name in filter(self.finished, _parts()):
+            (self.root / name / "journal.jsonl").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Free the lock."""

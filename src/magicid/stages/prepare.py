@@ -211,7 +211,7 @@ def _keep(run: Run, key: str, portrait: Portrait, held_out: bool) -> Photo:
     still = np.repeat(portrait.image[None], run.family.geometry.frames, 0)
     tensors = {"latents": run.family.encode(to_tensor(still[None]))[0].float().cpu().contiguous()}
     publish(run.file(latents), lambda target: save_file(tensors, target))
-    return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), held_out)
+    return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), held_out, sha256(run.file(latents)))
 
 
 def _name(run: Run, portrait: Portrait) -> str:

@@ -84,7 +84,10 @@ def read_latents(run: Run, ids: Iterable[str]) -> dict[str, torch.Tensor]:
     asked = set(ids)
     videos = run.dir.read("sample", Video) if run.dir.finished("sample") else []
     files = {video.id: run.checked(video.latents, video.sha256) for video in videos if video.id in asked}
-    files |= {photo.id: run.file(photo.latents) for photo in run.photos() if photo.id in asked}
+    for photo in run.photos():
+        if photo.id in asked:
+            known = photo.latents_sha256
+            files[photo.id] = run.checked(photo.latents, known) if known else run.file(photo.latents)
     return {key: _latents(file) for key, file in files.items()}
 
 
