@@ -1,0 +1,29 @@
+"""What `magicid runs` and `magicid resume` say and do."""
+
+from tests.faults.attempts import attempt
+from tests.faults.conftest import Bench
+
+
+def test_runs_says_where_each_run_stands_and_resume_goes_on(begun: Bench, whole: Bench) -> None:
+    listed = ["runs", str(begun.folder)]
+    assert begun.attempt(MAGICID_FAULT="optimize:4:step:kill")[0] == -9
+    assert attempt(listed, begun.folder / "runs.txt") == (0, "run  6 of 9 stages  stopped in optimize after step 4\n")
+    code, said = attempt(["resume", str(begun.run)], begun.folder / "said.txt")
+    assert code == 0 and begun.contents() == whole.contents(), said
+    assert attempt(listed, begun.folder / "runs.txt") == (0, "run  9 of 9 stages  finished\n")
+
+
+def test_runs_says_who_is_at_work(begun: Bench) -> None:
+    tried, log = begun.start(MAGICID_FAULT="optimize:3.0:micro:hang"), begun.run / "optimize" / "log.jsonl"
+    while not log.exists() or log.read_text().count("\n") < 3:
+        assert tried.process.is_alive(), tried.said
+    code, said = attempt(["runs", str(begun.folder)], begun.folder / "runs.txt")
+    tried.process.kill()
+    assert code == 0 and f"at work: process {tried.process.pid} on " in said
+
+
+def test_an_unknown_folder_and_a_fork_that_is_there_are_refused(whole: Bench, bench: Bench) -> None:
+    code, said = attempt(["runs", str(bench.folder / "nowhere")], bench.folder / "said.txt")
+    assert code == 2 and "no such folder; runs are folders in one" in said
+    code, said = attempt(["fork", str(whole.run), "--out", str(whole.run)], bench.folder / "said.txt")
+    assert code == 2 and "is there already; a fork is a run of its own" in said
