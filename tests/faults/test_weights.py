@@ -19,11 +19,14 @@ from magicid.core.errors import DataError
 from magicid.core.run import Common, find_base
 from magicid.core.weights import MOST_HEADER, check_weights, read_weights
 from magicid.families.wan import Wan
+from magicid.media.photo import write_png
+from magicid.stages.prepare import Prepare
 from magicid.training import checkpoint
 from magicid.training.adapters import load_adapter, save_adapter
+from magicid.training.clips import read_latents
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, train
-from tests.doubles import fake_run
+from tests.doubles import RED, fake_run, picture
 from tests.families.tiny import tiny_family
 from tests.faults.guards import Guard
 
@@ -89,6 +92,17 @@ def test_row_13_a_flipped_byte_in_an_adapter_is_refused(tmp_path: Path) -> None:
     harmed(run.file(record.file), "flip")
     with pytest.raises(DataError, match=r"adapter\.safetensors: sha256 differs from its manifest"):
         load_adapter(run, "flipped", record)
+
+
+def test_row_13_a_flipped_byte_in_a_photos_latents_is_refused(tmp_path: Path) -> None:
+    for i in range(2):
+        write_png(tmp_path / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
+    run = fake_run(tmp_path / "run", tmp_path / "photos")
+    run.dir.publish("prepare", Prepare().run(run))
+    assert read_latents(run, ["photo-000"]).keys() == {"photo-000"}
+    harmed(run.file("prepare/photo-000.safetensors"), "flip")
+    with pytest.raises(DataError, match=r"photo-000\.safetensors: sha256 differs from its manifest"):
+        read_latents(run, ["photo-000"])
 
 
 def with_header(text: bytes, data: bytes = b"", length: int | None = None) -> bytes:
