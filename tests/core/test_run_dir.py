@@ -43,7 +43,7 @@ def test_settings_of_stages_that_have_not_begun_may_change(run: RunDir) -> None:
     run.stage("pair")
     run.stage("optimize")
     with pytest.raises(
-        UsageError, match=r"least: 2 there, 3 asked\); choose another --out, or delete pair/, optimize/ to do them"
+        UsageError, match=r"least: 2 there, 3 asked\); choose another --out, fork it .*, or delete pair/, optimize/ to do them"
     ):
         run.freeze({"version": "2", "pair.least": 3, "optimize.beta": 7.0})
     run.freeze({"version": "2", "pair.least": 2, "optimize.beta": 7.0, "generate.steps": 20})

@@ -41,7 +41,7 @@ class Bench:
 
     def start(self, *more: str, **environment: str) -> Attempt:
         """Start an attempt, to be waited for."""
-        return Attempt(self.words(*more), self.folder / "said.txt", environment)
+        return Attempt(self.words(*more), self.folder / "said.txt", environment, report=False)
 
     def contents(self) -> dict[str, str]:
         """What must be the same whatever happened."""

@@ -35,8 +35,10 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         known[report.nodeid] = report.outcome if known.get(report.nodeid, "passed") == "passed" else known[report.nodeid]
 
 
-def pytest_sessionfinish() -> None:
-    """Write the page."""
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the page, where all processes' results come together."""
+    if hasattr(session.config, "workerinput"):
+        return
     guards = all_guards()
     lines = []
     for row, (fault, expected) in ROWS.items():

@@ -81,9 +81,9 @@ def test_rewards_that_cannot_choose_are_refused(rewards: tuple[Any, ...]) -> Non
 def run(tmp_path: Path) -> Iterator[Run]:
     """Two photos and four clips; the base model's follow no prompt."""
     run = fake_run(tmp_path / "run", tmp_path)
-    run.dir.publish("prepare", [Photo(name, "", "", "", "", False) for name in ("photo-0", "photo-1")])
+    run.dir.publish("prepare", [Photo(name, "", "", "", name, False) for name in ("photo-0", "photo-1")])
     clips = {"finetuned-0": (6, 4, 9), "finetuned-1": (5, 2, 9), "base-0": (1, 9, 3), "base-1": (2, 10, 1)}
-    run.dir.publish("sample", [Video(name, name.split("-")[0], name[-1], 0, 1.0, "", "", "") for name in clips])
+    run.dir.publish("sample", [Video(name, name.split("-")[0], name[-1], 0, 1.0, "", "", name) for name in clips])
     rows = {"photo-0": (10, 1, 5), "photo-1": (9, 1, 5)} | clips
     scores = [Score(name, {}, dict(zip(("identity", "motion", "prompt"), map(float, row))), {}) for name, row in rows.items()]
     run.dir.publish("score", scores)

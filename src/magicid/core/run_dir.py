@@ -95,7 +95,8 @@ class RunDir:
         remedy = "choose another --out"
         if all(part in _parts() for part in parts):
             again = [name for name in _parts() if any(name in _made_from(part) for part in parts)]
-            remedy += f", fork it (magicid fork --help), or delete {_folders(filter(self.begun, again))} to do them again"
+            remedy += ", fork it (magicid fork --help)" if parts <= set(tables.STAGES) else ""
+            remedy += f", or delete {_folders(filter(self.begun, again))} to do them again"
         return f"{self.root} was made with other settings ({said}); {remedy}."
 
     def settings(self) -> dict[str, Any]:
