@@ -71,7 +71,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_png(photos / name, picture((60, 10 + 5 * i, RED)))
     words = ["run", str(photos), "--out", str(out), "--base", str(base), "--judges", "centred", *SMALL.split()]
     with endpoint(PROMPTS) as url:
-        code, said = attempt([*words, "--prompts.source", "endpoint"], folder / "said.txt", MAGICID_LLM_URL=url)
+        code, said = attempt([*words, "--prompts.source", "endpoint"], folder / "said.txt", report=True, MAGICID_LLM_URL=url)
     assert code == 0, said
     return out
 
