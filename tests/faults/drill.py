@@ -56,7 +56,7 @@ def main() -> int:
     alone, words = work / "alone", ["run", *materials(work, asked.embedded), *SMALL.split(), "--out"]
     Attempt(["--version"], work / "said.txt").wait()  # the process that attempts are forked from is there
     start = time.monotonic()
-    first = Attempt([*words, str(alone)], work / "said.txt")
+    first = Attempt([*words, str(alone)], work / "said.txt", report=False)
     if first.wait(600) != 0:
         print(first.said, file=sys.stderr)
         return 1
@@ -88,7 +88,7 @@ def drill(
     at_points = counts["runs"] % 8 == 0
     for number in range(MOST_ATTEMPTS):
         fault = f"{chance.choice(list(STAGES))}:*:{chance.choice(POINTS)}:kill" if at_points and number < 6 else ""
-        tried = Attempt(words, run.with_suffix(".txt"), {"MAGICID_FAULT": fault} if fault else {})
+        tried = Attempt(words, run.with_suffix(".txt"), {"MAGICID_FAULT": fault} if fault else {}, report=False)
         counts["resumes"] += number > 0
         if not fault and counts["kills"] < most and number < MOST_ATTEMPTS - 1:
             tried.process.join(0.2 * (5 * seconds) ** chance.random())
