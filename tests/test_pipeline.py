@@ -28,7 +28,7 @@ from magicid.stages.pair import Pair
 from magicid.stages.prompts import Prompts
 from magicid.stages.sample import Sample
 from tests.doubles import RED, picture
-from tests.families.tiny import tiny_family
+from tests.families.tiny import tiny_materials
 
 SMALL = Pipeline(
     finetune=Finetune(steps=3, batch=2, rank=2, learning_rate=1e-2),
@@ -44,10 +44,8 @@ QUIET = Console(quiet=True)
 @pytest.fixture(scope="module")
 def common(tmp_path_factory: pytest.TempPathFactory) -> Common:
     folder = tmp_path_factory.mktemp("pipeline")
-    tiny_family("wan", folder / "base")
-    for i in range(3):
-        write_png(folder / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
-    return Common(folder / "photos", base=str(folder / "base"), judges="centred")
+    photos, base = tiny_materials(folder)
+    return Common(photos, base=str(base), judges="centred")
 
 
 @pytest.fixture(autouse=True)

@@ -122,10 +122,10 @@ def fork(arguments: Sequence[str]) -> None:
     import tyro
 
     from magicid import runs
-    from magicid.pipeline import Pipeline, print_result
+    from magicid.pipeline import Pipeline, print_result, stored
 
     source = next((Path(word) for word in arguments if (Path(word) / "settings.yaml").is_file()), None)
-    here = runs.stored(source)[1] if source else Pipeline()
+    here = stored(source)[1] if source else Pipeline()
 
     @dataclass(frozen=True)
     class Arguments:

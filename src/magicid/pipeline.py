@@ -18,7 +18,7 @@ from magicid.core.files import sha256
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter, Metric, Photo
 from magicid.core.run import EMBEDDED, Common, Run, find_base
-from magicid.core.run_dir import RunDir
+from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
 from magicid.export.read_lora import bring_in
 from magicid.media.photo import find_photos
@@ -71,6 +71,15 @@ def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
     if common.base != EMBEDDED and Path(common.base).is_dir():
         common = dataclasses.replace(common, base=str(Path(common.base).resolve()))
     return {"version": __version__} | _plain({"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline))
+
+
+def stored(folder: Path) -> tuple[Common, Pipeline]:
+    """The settings that a run was made with; what its file lacks, since it is older than the setting, is at its default."""
+    found = RunDir.read_settings(folder)
+    if "photos" not in found:
+        raise DataError(f"{folder}/settings.yaml: no 'photos'; bring it back, or make the run again.")
+    common = filled(Common, found | {"photos": Path(found["photos"])})
+    return common, Pipeline(**{name: filled(type(getattr(Pipeline(), name)), found, f"{name}.") for name in tables.STAGES})
 
 
 def _plain(nested: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -207,11 +216,7 @@ def generate_clip(
     """
     directory = RunDir(folder, create=False)
     settings = directory.settings()
-    try:
-        written = {f.name: settings[f.name] for f in dataclasses.fields(Common) if f.name != "deterministic"}
-        common = Common(**written | {"photos": Path(settings["photos"])}, deterministic=settings.get("deterministic"))
-    except KeyError as error:
-        raise DataError(f"{folder}/settings.yaml: no {error}; bring it back, or make the run again.") from error
+    common, _ = stored(folder)
     run = Run(directory, common)
     if settings.get("base_digest") != run.models["base_digest"]:
         raise UsageError(

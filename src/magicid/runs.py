@@ -3,17 +3,15 @@
 import dataclasses
 import fcntl
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from magicid.core import tables
-from magicid.core.errors import DataError, UsageError
-from magicid.core.files import TEMPORARY, publish_text, sync_folder
-from magicid.core.run import Common
+from magicid.core.errors import UsageError
+from magicid.core.files import TEMPORARY, publish_text, require_room, sync_folder
 from magicid.core.run_dir import RunDir
-from magicid.pipeline import Pipeline, flatten, run_pipeline
+from magicid.pipeline import Pipeline, flatten, run_pipeline, stored
 
 MORE = ("finetune", "optimize")  # parts whose training a fork with more steps goes on with
 
@@ -40,10 +38,11 @@ def states(folder: Path) -> list[State]:
     """The runs of a folder, by name; nothing is written."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; runs are folders in one. Name it: magicid runs FOLDER.")
-    return [_state(path.parent) for path in sorted(folder.glob("*/settings.yaml"))]
+    return [state_of(path.parent) for path in sorted(folder.glob("*/settings.yaml"))]
 
 
-def _state(root: Path) -> State:
+def state_of(root: Path) -> State:
+    """Where one run stands."""
     left = [name for name in tables.STAGES if not (root / name / "manifest.jsonl").exists()]
     steps = [int(path.name.split("-")[1]) for path in (root / left[0] / "checkpoints").glob("step-*")] if left else []
     return State(root, len(tables.STAGES) - len(left), left[0] if left else "", max(steps, default=0), _user(root / ".lock"))
@@ -61,23 +60,6 @@ def _user(lock: Path) -> str:
     return ""
 
 
-def stored(folder: Path) -> tuple[Common, Pipeline]:
-    """The settings that a run was made with; what its file lacks, since it is older than the setting, is at its default."""
-    found = RunDir.read_settings(folder)
-    try:
-        common = _filled(Common, found | {"photos": Path(found["photos"])}, "")
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{folder}/settings.yaml: no {error}; bring it back, or make the run again.") from error
-    stages = {name: _filled(type(getattr(Pipeline(), name)), found, f"{name}.") for name in tables.STAGES}
-    return common, Pipeline(**stages)
-
-
-def _filled(kind: Callable[..., Any], found: dict[str, Any], prefix: str) -> Any:
-    """A dataclass from what stands under its prefix; lists become tuples again."""
-    values = {f.name: found[prefix + f.name] for f in dataclasses.fields(kind) if prefix + f.name in found}  # type: ignore[arg-type]
-    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-
-
 def resume(folder: Path) -> RunDir:
     """Bring a run to its end with its own settings."""
     common, pipeline = stored(folder)
@@ -93,13 +75,16 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     common, old = stored(folder)
     if out.exists():
         raise UsageError(f"{out}: is there already; a fork is a run of its own. Choose another --out.")
-    changed = [name for name in tables.STAGES if getattr(old, name) != getattr(pipeline, name)]
+    stages = list(tables.STAGES)
+    changed = [name for name in stages if getattr(old, name) != getattr(pipeline, name)]
     source = RunDir(folder, create=False)  # held, so that it does not change under the copy
-    done = [name for name in tables.STAGES if source.finished(name)]
-    kept = [name for name in done if not changed or list(tables.STAGES).index(name) < list(tables.STAGES).index(changed[0])]
+    before = stages[: stages.index(changed[0])] if changed else stages
+    kept = [name for name in before if source.finished(name)]
     temporary = out.with_name(f"{TEMPORARY}{out.name}"[:200])
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
+    files = [path for name in {*kept, *changed[:1]} for path in (folder / name).rglob("*") if path.is_file()]
+    require_room(temporary, sum(path.stat().st_size for path in files), "copies of its stages")
     for name in kept:
         shutil.copytree(folder / name, temporary / name)
     if changed and changed[0] in MORE and _more_steps(getattr(old, changed[0]), getattr(pipeline, changed[0])):

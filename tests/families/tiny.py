@@ -32,7 +32,9 @@ from transformers import (
 from magicid.core import tables
 from magicid.core.interfaces import Family, Geometry
 from magicid.core.seeds import generator
+from magicid.media.photo import write_png
 from magicid.training import lora
+from tests.doubles import RED, picture
 
 GEOMETRY = Geometry(frames=5, height=32, width=32, fps=8.0, guidance=1.0)
 SPECIAL = ["<pad>", "<unk>", "<s>", "</s>"]
@@ -126,3 +128,11 @@ def adapter(
         yield lora.weights(family, name)
     finally:
         lora.remove_adapter(family, name)
+
+
+def tiny_materials(folder: Path) -> tuple[Path, Path]:
+    """Three photos that `centred_judges` take for one person's, and a tiny Wan: the folders of both."""
+    tiny_family("wan", folder / "base")
+    for i in range(3):
+        write_png(folder / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
+    return folder / "photos", folder / "base"

@@ -10,10 +10,8 @@ from rich.console import Console
 from magicid.core import tables
 from magicid.core.run import Run
 from magicid.core.run_dir import RunDir
-from magicid.media.photo import write_png
-from magicid.runs import stored
-from tests.doubles import RED, picture
-from tests.families.tiny import tiny_family
+from magicid.pipeline import stored
+from tests.families.tiny import tiny_materials
 from tests.faults.attempts import SMALL, Attempt, attempt, contents
 
 
@@ -52,10 +50,7 @@ class Bench:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A run that nothing has interrupted; its photos and base model serve all others."""
     folder = tmp_path_factory.mktemp("whole")
-    tiny_family("wan", folder / "base")
-    for i in range(3):
-        write_png(folder / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
-    bench = Bench(folder / "photos", folder / "base", folder)
+    bench = Bench(*tiny_materials(folder), folder)
     code, said = bench.attempt()
     assert code == 0, said
     return bench

@@ -19,9 +19,8 @@ from collections import Counter
 from pathlib import Path
 
 from magicid.core.tables import STAGES
-from magicid.media.photo import write_png
-from tests.doubles import RED, picture
-from tests.families.tiny import tiny_family
+from magicid.runs import state_of
+from tests.families.tiny import tiny_materials
 from tests.faults.attempts import SMALL, Attempt, contents
 
 ROOT = Path(__file__).parent.parent.parent
@@ -33,15 +32,8 @@ def materials(work: Path, embedded: bool) -> list[str]:
     """Photos and models, as the command line names them."""
     if embedded:
         return [str(ROOT / "examples" / "ava")]
-    tiny_family("wan", work / "base")
-    for i in range(3):
-        write_png(work / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
-    return [str(work / "photos"), "--base", str(work / "base"), "--judges", "centred"]
-
-
-def stage_of(run: Path) -> str:
-    """Where a run stands."""
-    return next((name for name in STAGES if not (run / name / "manifest.jsonl").exists()), "finished")
+    photos, base = tiny_materials(work)
+    return [str(photos), "--base", str(base), "--judges", "centred"]
 
 
 def main() -> int:
@@ -97,7 +89,6 @@ def drill(
         if code == 0:
             found = contents(run)
             different = sorted(name for name in found.keys() | whole.keys() if found.get(name) != whole.get(name))
-            different = [name for name in different if name != "settings.yaml"]
             if different:
                 counts["differences"] += len(different)
                 print(f"{run}: {', '.join(different)} differ", file=sys.stderr)
@@ -109,7 +100,7 @@ def drill(
             print(f"{run}: exit code {code}\n{tried.said}", file=sys.stderr)
             return
         counts["kills"] += 1
-        where[stage_of(run)] += 1
+        where[state_of(run).stopped_in or "finished"] += 1
     counts["unrecoverable"] += 1
 
 

@@ -9,10 +9,9 @@ from magicid.core.files import text_digest
 from magicid.core.interfaces import Frames
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
-from magicid.core.weights import read_weights
 from magicid.media.video import read_video
 from magicid.training import keywords, lora
-from magicid.training.adapters import load_adapter
+from magicid.training.adapters import load_adapter, read_adapter
 from magicid.training.clips import Wanted, make_clips
 
 FOLDER = "comparison"  # of the run directory
@@ -76,7 +75,7 @@ def _loaded(run: Run, method: Method) -> Iterator[Callable[[str], str]]:
     """The method in the family's memory; gives what is to be said for a prompt."""
     method.run.family = run.family  # one base model in memory
     if method.words:
-        rows = load_rows(run, read_weights(method.run.file(method.adapter.file)))
+        rows = load_rows(run, read_adapter(method.run, method.adapter))
         count = len(next(iter(rows.values())))
         with keywords.using(run.family, rows):
             yield lambda prompt: said_with_keywords(prompt, run.common.trigger, count)

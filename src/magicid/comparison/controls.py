@@ -14,8 +14,8 @@ from magicid.core.interfaces import Frames
 from magicid.core.records import Photo
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
-from magicid.core.weights import read_weights
 from magicid.media.video import to_frames, to_tensor
+from magicid.training.clips import read_latents
 
 
 def controls(run: Run, person: int, stranger: int) -> Iterator[Shown]:
@@ -40,7 +40,7 @@ def controls(run: Run, person: int, stranger: int) -> Iterator[Shown]:
 @torch.no_grad()
 def still(run: Run, photo: Photo) -> Frames:
     """A training photo held still, through the autoencoder."""
-    return _frames(run, read_weights(run.file(photo.latents))["latents"][None])
+    return _frames(run, read_latents(run, [photo.id])[photo.id][None])
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,7 @@ from magicid.core.files import TEMPORARY, disk_full, publish_text, sha256
 from magicid.core.records import Record
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class RunDir:
@@ -178,6 +180,13 @@ class RunDir:
                 f"{path}: {len(lines)} records, its header says {json.loads(header)['count']}; delete {name}/ and rerun."
             )
         return [kind.from_json(json.loads(line)) for line in lines]
+
+
+def filled(kind: type[T], settings: Mapping[str, Any], prefix: str = "") -> T:
+    """A dataclass of settings from what stands under its prefix; lists become tuples again, what is not there its default."""
+    names = [field.name for field in fields(kind) if prefix + field.name in settings]  # type: ignore[arg-type]
+    values = {name: settings[prefix + name] for name in names}
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _parts() -> list[str]:

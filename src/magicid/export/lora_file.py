@@ -21,9 +21,8 @@ from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import Run
 from magicid.core.seeds import noise
-from magicid.core.weights import read_weights
 from magicid.training import lora
-from magicid.training.adapters import load_adapter
+from magicid.training.adapters import load_adapter, read_adapter
 
 CHECK, LOADED = "export_check", "export_loaded"  # names of adapters in memory
 SLOT = "person"  # what a LoRA is for; experts of a model will have slots of their own
@@ -37,7 +36,7 @@ def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metr
     """
     settings = run.dir.settings()
     exported = tables.load(tables.EXPORTS, "export of", run.common.family)
-    tensors = exported(read_weights(run.file(record.file)), settings["finetune.alpha"] / settings["finetune.rank"])
+    tensors = exported(read_adapter(run, record), settings["finetune.alpha"] / settings["finetune.rank"])
     story: dict[str, Any] = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base}
     story |= {key: settings[key] for key in ("base_digest", "finetune.steps", "optimize.steps") if key in settings}
     story |= {"slot": SLOT, "subject": subject(run), "targets": settings["finetune.targets"]}

@@ -1,11 +1,12 @@
 """Stage one of MagicID: a LoRA learns the person by reconstructing each photo as a video that stands still."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from magicid.core.checks import at_least, positive
 from magicid.core.records import Adapter
 from magicid.core.run import Run
+from magicid.core.run_dir import filled
 from magicid.training import lora
 from magicid.training.loop import LoopSettings
 from magicid.training.reconstruction import STAGE_ONE, learn, reconstruction, stills
@@ -29,9 +30,7 @@ class Finetune:
     @classmethod
     def of(cls, run: Run) -> "Finetune":
         """What a run's stage one was made with."""
-        frozen = run.dir.settings()
-        values = {field.name: frozen[key] for field in fields(cls) if (key := f"finetune.{field.name}") in frozen}
-        return cls(**values | {"targets": tuple(values["targets"])})
+        return filled(cls, run.dir.settings(), "finetune.")
 
     @property
     def lora(self) -> lora.LoraSettings:

@@ -17,10 +17,14 @@ def save_adapter(run: Run, stage: str, weights: dict[str, Tensor]) -> Adapter:
     return Adapter(path, sha256(run.file(path)))
 
 
+def read_adapter(run: Run, record: Adapter) -> dict[str, Tensor]:
+    """A stage's weights; `DataError` where the file is not what was written."""
+    return read_weights(run.checked(record.file, record.sha256))
+
+
 def load_adapter(run: Run, name: str, record: Adapter) -> None:
     """Bring a stage's adapter into the family under `name`, in the size that the run's settings give."""
-    path = run.checked(record.file, record.sha256)
-    settings = run.dir.settings()
+    tensors, settings = read_adapter(run, record), run.dir.settings()
     targets = tuple(settings["finetune.targets"])
     lora.add_adapter(run.family, name, lora.LoraSettings(settings["finetune.rank"], settings["finetune.alpha"], targets))
-    lora.load_weights(run.family, name, read_weights(path))
+    lora.load_weights(run.family, name, tensors)

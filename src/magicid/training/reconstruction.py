@@ -93,8 +93,8 @@ def learn(
     size = sum(p.numel() * p.element_size() for p in parameters.values())
     require_room(folder, (3 * 3 + SNAPSHOTS + 1) * size, f"{stage}'s checkpoints and snapshots")  # 3 with Adam's moments
 
-    zeros = [p for name, p in parameters.items() if "lora_B" in name]  # at first
-    quiet = [0]  # until which step an alarm is not said again
+    zeros = [p for name, p in parameters.items() if "lora_B" in name]  # zero at first
+    quiet = 0  # until which step an alarm is not said again
 
     def after(step: int) -> None:
         if step in kept:
@@ -104,8 +104,9 @@ def learn(
                 f"{stage}: nothing is learning, every lora_B is zero after {step} steps at rate {settings.learning_rate:g}; "
                 f"raise the rate, or choose other targets. Delete {folder}, and run again."
             )
-        if step >= quiet[0] and (said := alarm(log.recent)):
-            quiet[0] = step + RECENT  # one line for as many steps
+        nonlocal quiet
+        if step >= quiet and (said := alarm(log.recent)):
+            quiet = step + RECENT  # one line for as many steps
             lowest = best(log.read(), sorted(kept))
             where = f" Lowest loss so far: {folder / 'snapshots' / f'step-{lowest:08d}.safetensors'}" if lowest else ""
             run.console.print(f"{stage}: {said}{where}", markup=False, soft_wrap=True)
