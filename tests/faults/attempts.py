@@ -39,7 +39,9 @@ class Attempt:
     def wait(self, seconds: float = 120.0) -> int:
         """The exit code; minus the signal's number where one ended it."""
         self.process.join(seconds)
-        assert self.process.exitcode is not None, f"still at work after {seconds:g} s: {self.said}"
+        if self.process.exitcode is None:
+            self.process.kill()  # or it would be waited for when the tests end
+            raise AssertionError(f"still at work after {seconds:g} s: {self.said}")
         return self.process.exitcode
 
     @property
