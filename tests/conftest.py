@@ -8,7 +8,8 @@ import torch
 
 @pytest.fixture(autouse=True, scope="session")
 def fp32() -> Iterator[None]:
-    """`core.device.fast_dtype` finds no AMX."""
+    """`core.device.fast_dtype` finds no hardware for bf16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+        patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         yield

@@ -1,7 +1,5 @@
 """`python -m magicid`."""
 
-import sys
+from magicid.cli import command
 
-from magicid.cli import main
-
-sys.exit(main())
+command()

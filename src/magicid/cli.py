@@ -1,9 +1,8 @@
-"""The command line: `magicid run`, a subcommand a stage, generate, avatar, experiment, doctor.
+"""The command line: `magicid run`, a subcommand a stage, generate, avatar, runs, resume, fork, experiment, doctor.
 
 The table of commands is printed without importing any of them; an error is one line, and its class is the exit code.
 """
 
-import errno
 import io
 import os
 import re
@@ -17,7 +16,7 @@ from typing import Annotated, TypeVar
 
 from magicid.core import tables
 from magicid.core.errors import DataError, MagicIDError, ResourceError, UsageError, out_of_memory
-from magicid.core.files import disk_full
+from magicid.core.files import disk_full, no_room
 from magicid.core.pulse import listening, pulse, watched
 
 T = TypeVar("T")
@@ -270,6 +269,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def command() -> None:
+    """The `magicid` command. A second Ctrl-C ends the process without waiting for threads that are still drawing."""
+    code = main()
+    if code == 130:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _watchdog_s() -> float:
     """Seconds without a pulse after which a run is taken to hang; 0: never."""
     said = os.environ.get("MAGICID_WATCHDOG_SECONDS", "1800")
@@ -284,8 +293,7 @@ def _known(error: Exception) -> MagicIDError | None:
     if isinstance(error, MagicIDError):
         return error
     kind, said = type(error).__name__, " ".join(str(error).split())
-    full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-    if full or (kind == "SafetensorError" and "os error 28" in said):
+    if no_room(error):
         return disk_full(Path(getattr(error, "filename", None) or "."))
     if out_of_memory(error):
         return ResourceError("out of memory; models and batches must fit. Close other programs, or use smaller batches.")

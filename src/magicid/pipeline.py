@@ -14,9 +14,8 @@ from magicid.core import faults, tables
 from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
-from magicid.core.files import sha256
 from magicid.core.interfaces import Stage
-from magicid.core.records import Adapter, Metric, Photo
+from magicid.core.records import Adapter, Metric
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
@@ -30,7 +29,7 @@ from magicid.stages.finetune import Finetune
 from magicid.stages.generate import Generate
 from magicid.stages.optimize import Optimize
 from magicid.stages.pair import Pair
-from magicid.stages.prepare import Prepare
+from magicid.stages.prepare import Prepare, refuse_other_photos
 from magicid.stages.prompts import Prompts
 from magicid.stages.sample import Sample
 from magicid.stages.score import Score
@@ -113,29 +112,14 @@ def run_pipeline(
     folder = RunDir(out)
     run = Run(folder, common, console)
     folder.refuse_stale()
-    folder.freeze(flatten(common, pipeline) | run.models, flatten(common, Pipeline()))
-    _refuse_other_photos(folder, common.photos)
+    folder.freeze(flatten(common, pipeline) | run.models, flatten(Common(common.photos), Pipeline()))
+    refuse_other_photos(folder, common.photos)
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
         _say(console, f"{out}: nothing left to do.")
     for name in left:
         _finish(run, name, getattr(pipeline, name))
     return folder
-
-
-def _refuse_other_photos(folder: RunDir, photos: Path) -> None:
-    """`UsageError` when the photos are not those that the run was made from; where the folder is gone, nothing is said."""
-    if not folder.finished("prepare") or not photos.is_dir():
-        return
-    aside = photos / "held_out"
-    there = {(photo.held_out, photo.source): photo.sha256 for photo in folder.read("prepare", Photo)}
-    now = {(False, path.name): sha256(path) for path in find_photos(photos)}
-    now |= {(True, path.name): sha256(path) for path in (find_photos(aside) if aside.is_dir() else [])}
-    if other := sorted({name for _, name in (key for key in there.keys() | now.keys() if there.get(key) != now.get(key))}):
-        raise UsageError(
-            f"{photos}: {', '.join(other)} added, gone or changed since {folder.root} was made; put the photos back, "
-            "choose another --out, or delete its stages' folders to do them again."
-        )
 
 
 def run_baseline(run: Run, name: str, baseline: Stage) -> Adapter:
@@ -168,7 +152,7 @@ SMALLER = {"chunk": 1, "recompute": "blocks"}  # settings that need less memory,
 
 def _smaller(run: Run, name: str, part: Stage) -> ResourceError:
     """What a part of a run used when memory ran out, and the settings of it that need less; nothing is changed silently."""
-    fields = dataclasses.asdict(part)  # type: ignore[call-overload]
+    fields = dataclasses.asdict(part) if name in tables.STAGES else {}  # type: ignore[call-overload]  # baselines have no words
     less = {"batch": fields["batch"] // 2} if fields.get("batch", 1) > 1 else {}
     less |= {key: value for key, value in SMALLER.items() if key in fields and fields[key] != value}
     asked = " ".join(f"--{name}.{key} {value}" for key, value in less.items())
@@ -224,9 +208,7 @@ def generate_clip(
             "Bring that one back, or make the run again."
         )
     if adapter is None and not directory.finished("optimize"):
-        raise UsageError(
-            f"{folder}: the stage 'optimize' is not finished; finish it with: magicid run {common.photos} --out {folder}."
-        )
+        raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid resume {folder}.")
     family, geometry = run.family, run.family.geometry
     trigger = common.trigger
     if adapter is None:

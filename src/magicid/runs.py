@@ -3,13 +3,16 @@
 import dataclasses
 import fcntl
 import shutil
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from magicid.core import tables
 from magicid.core.errors import UsageError
-from magicid.core.files import TEMPORARY, publish_text, require_room, sync_folder
+from magicid.core.files import publish, publish_text, require_room, sync_folder, temporary_name
+from magicid.core.pulse import pulse
 from magicid.core.run_dir import RunDir
 from magicid.pipeline import Pipeline, flatten, run_pipeline, stored
 
@@ -38,7 +41,7 @@ def states(folder: Path) -> list[State]:
     """The runs of a folder, by name; nothing is written."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; runs are folders in one. Name it: magicid runs FOLDER.")
-    return [state_of(path.parent) for path in sorted(folder.glob("*/settings.yaml"))]
+    return [state_of(path.parent) for path in sorted(folder.glob("[!.]*/settings.yaml"))]
 
 
 def state_of(root: Path) -> State:
@@ -49,7 +52,7 @@ def state_of(root: Path) -> State:
 
 
 def _user(lock: Path) -> str:
-    """Who holds a run, asked without taking it."""
+    """Who holds a run; it is held for an instant to find out, which `RunDir` allows for."""
     if not lock.exists():
         return ""
     with lock.open() as file:
@@ -70,41 +73,38 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     """Copy a run up to the first stage whose settings differ, into `out`; returns that stage, or "" where none differs.
 
     Where that stage is a training and only its number of steps grew, its checkpoints and log come along: the training
-    goes on, at the rate that the new number gives. Nothing of the old run is changed.
+    goes on, at the rate that the new number gives. No stage of the old run is changed.
     """
     common, old = stored(folder)
     if out.exists():
         raise UsageError(f"{out}: is there already; a fork is a run of its own. Choose another --out.")
     stages = list(tables.STAGES)
     changed = [name for name in stages if getattr(old, name) != getattr(pipeline, name)]
-    source = RunDir(folder, create=False)  # held, so that it does not change under the copy
     before = stages[: stages.index(changed[0])] if changed else stages
-    kept = [name for name in before if source.finished(name)]
-    temporary = out.with_name(f"{TEMPORARY}{out.name}"[:200])
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    files = [path for name in {*kept, *changed[:1]} for path in (folder / name).rglob("*") if path.is_file()]
-    require_room(temporary, sum(path.stat().st_size for path in files), "copies of its stages")
-    for name in kept:
-        shutil.copytree(folder / name, temporary / name)
-    if changed and changed[0] in MORE and _more_steps(getattr(old, changed[0]), getattr(pipeline, changed[0])):
-        for part in ("checkpoints", "snapshots", "log.jsonl"):
-            _copy(folder / changed[0] / part, temporary / changed[0] / part)
-    settings = source.settings() | {k: v for k, v in flatten(common, pipeline).items() if "." in k}
-    publish_text(temporary / "settings.yaml", RunDir.written(settings))
-    source.close()
-    temporary.rename(out)
-    sync_folder(out.parent)
+    temporary = temporary_name(out)
+    with closing(RunDir(folder, create=False)) as source:  # held, so that it does not change under the copy
+        parts = [folder / name for name in before if source.finished(name)]
+        if folder / stages[-1] in parts:
+            parts.append(folder / "adapter.safetensors")
+        if changed and changed[0] in MORE and _more_steps(getattr(old, changed[0]), getattr(pipeline, changed[0])):
+            parts += [folder / changed[0] / part for part in ("checkpoints", "snapshots", "log.jsonl")]
+        files = [path for part in parts for path in (part, *part.rglob("*")) if path.is_file()]
+        settings = source.settings() | {k: v for k, v in flatten(common, pipeline).items() if "." in k}
+        try:
+            temporary.mkdir(parents=True)
+            require_room(temporary, sum(path.stat().st_size for path in files), "copies of its stages")
+            for path in files:
+                pulse("copy", path.name)
+                publish(temporary / path.relative_to(folder), partial(shutil.copyfile, path))
+            publish_text(temporary / "settings.yaml", RunDir.written(settings))
+            temporary.rename(out)
+            sync_folder(out.parent)
+        except OSError as error:
+            raise UsageError(f"{out}: {error.strerror}; name a folder that can be written.") from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
     return changed[0] if changed else ""
 
 
 def _more_steps(old: Any, new: Any) -> bool:
     return bool(new.steps > old.steps and dataclasses.replace(old, steps=new.steps) == new)
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        shutil.copytree(source, target)
-    elif source.exists():
-        shutil.copy2(source, target)

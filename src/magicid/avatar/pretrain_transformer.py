@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
+from numpy.typing import NDArray
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
@@ -27,7 +28,6 @@ from magicid.core.seeds import generator, item_seed, noise
 
 TOKENS = 40  # the longest sentence has 31
 TEXT_WIDTH, HEADS, HEAD_WIDTH, LAYERS = 256, 6, 64, 6
-TIME_LOCATION, TIME_SCALE = 0.4, 1.2  # of logit(t)
 MUON = r"block.*\.(to_[qkv]|to_out\.0|q|k|v|o|net\.0\.proj|net\.2|wi_0|wi_1|wo)\.weight$"  # matrices inside blocks
 
 
@@ -116,6 +116,8 @@ class Curriculum:
     short_batch: int = 128
     batch: int = 32  # of whole clips: every fourth step, and all steps from `whole_from` on
     whole_from: int = 1100
+    head_weight: float = 1.0  # of the error in a head's cells at t = 0, falling to 1 at t = 1, where a head's place is open
+    even_times: bool = False  # t uniform in 0.05..0.97; else logit-normal (arXiv:2403.03206), bent towards noise
 
     def at(self, step: int) -> tuple[int | None, int]:
         """(frames of a window, None for all; batch) of a step."""
@@ -123,9 +125,20 @@ class Curriculum:
             return None, self.batch
         return self.short_frames, self.short_batch
 
+    def times(self, batch: int, source: torch.Generator) -> Tensor:
+        """t of each clip, (B,)."""
+        if self.even_times:
+            return 0.05 + 0.92 * torch.rand(batch, generator=source)
+        return (1.2 * torch.randn(batch, generator=source) + 0.4).sigmoid()
+
+    def weights(self, inside_BFHW: Tensor, t_B: Tensor) -> Tensor:
+        """Weight of each cell's error, mean 1 over the batch, from the share of each cell that lies in the head's box."""
+        weights = 1 + (self.head_weight - 1) * inside_BFHW * (1 - t_B).reshape(-1, 1, 1, 1)
+        return weights / weights.mean()
+
 
 class TransformerLoss:
-    """Flow matching on cached latents; times are logit-normal (arXiv:2403.03206), bent towards noise, where motion is decided."""
+    """Flow matching on cached latents."""
 
     def __init__(
         self,
@@ -138,6 +151,7 @@ class TransformerLoss:
         self.model, self.tokenizer, self.latents, self.curriculum = model, tokenizer, latents, curriculum
         self.law = FlowMatching()
         self.truths = [store.item(i).truth for i in range(len(store))]
+        self.inside = heads_inside(store.boxes, store.frames.shape[2], latents.shape[-1])
 
     def __call__(self, step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
         frames, batch = self.curriculum.at(step)
@@ -147,15 +161,27 @@ class TransformerLoss:
         tokens = self.tokenizer(texts, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
         length = frames or self.latents.shape[2]
         starts = rng.integers(self.latents.shape[2] - length + 1, size=batch)
-        x0 = torch.stack([self.latents[i, :, s : s + length] for i, s in zip(indices, starts, strict=True)]).float()
+        windows = [(i, slice(s, s + length)) for i, s in zip(indices, starts, strict=True)]
+        x0 = torch.stack([self.latents[i, :, window] for i, window in windows]).float()
+        inside = torch.stack([self.inside[i, window] for i, window in windows]).float()
         eps = noise(tuple(x0.shape), 0, "transformer", step, micro)
-        drawn = torch.randn(batch, generator=generator(0, "transformer-time", step, micro))
-        t = (TIME_SCALE * drawn + TIME_LOCATION).sigmoid()
+        t = self.curriculum.times(batch, generator(0, "transformer-time", step, micro))
         x_t, target = self.law.add_noise(x0, eps, t), self.law.target(x0, eps, t)
         with autocast(x0.device):
             velocity = self.model(x_t, t, tokens.input_ids, tokens.attention_mask)
-        errors = (velocity.float() - target).square().mean((1, 2, 3, 4))
-        return errors.mean(), {"noisy_half": float(errors.detach()[t > 0.5].mean()), "frames": float(length)}
+        errors_BFHW = (velocity.float() - target).square().mean(1)
+        errors, head = errors_BFHW.detach().mean((1, 2, 3)), (errors_BFHW.detach() * inside).sum() / inside.sum().clamp(min=1e-6)
+        logged = {"noisy_half": float(errors[t > 0.5].mean()), "head": float(head), "frames": float(length)}
+        return (errors_BFHW * self.curriculum.weights(inside, t)).mean(), logged
+
+
+def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tensor:
+    """Share (N, F, cells, cells), fp16, of each cell that lies in the head's box (x0, y0, x1, y1); a picture is `size` wide."""
+    edges = np.arange(cells + 1, dtype=np.float32) * (size / cells)
+    low, high = boxes_NF4[..., None, :2], boxes_NF4[..., None, 2:]  # (N, F, 1, 2): x and y
+    overlap = np.minimum(high, edges[1:, None]) - np.maximum(low, edges[:-1, None])  # (N, F, cells, 2)
+    share = torch.from_numpy(overlap.clip(min=0) * (cells / size)).half()
+    return share[..., None, :, 0] * share[..., :, None, 1]
 
 
 def save_pipeline(model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae: AutoencoderKLWan, out: Path) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from magicid.core.errors import ResourceError
 from magicid.core.files import publish_text
 
 _PROC = Path("/proc/self")
@@ -42,7 +43,8 @@ def measured(folder: Path) -> Iterator[None]:
     finally:
         if folder.is_dir():
             total = read_cost(folder) + Cost(time.monotonic() - start, _peak_mb())
-            publish_text(folder / "cost.json", json.dumps(asdict(total)))
+            with suppress(ResourceError, OSError):  # what the block itself raises says more
+                publish_text(folder / "cost.json", json.dumps(asdict(total)))
 
 
 def read_cost(folder: Path) -> Cost:

@@ -1,4 +1,4 @@
-"""Where a run can be stopped: every loop calls `pulse` at each of its turns, in whatever thread it runs.
+"""Where a run can be stopped: loops call `pulse` at each turn, in whatever thread they run (training: `beat` and `asked`).
 
 A pulse tells the watchdog that work goes on, and raises `Interrupted` once SIGTERM or SIGINT has asked for an end. A second
 SIGINT ends the process as usual, at once; what is published is whole at any instant.
@@ -10,13 +10,16 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TypeVar
 
 from magicid.core.errors import Interrupted
 from magicid.core.faults import reach
 
+T = TypeVar("T")
 _asked: int | None = None  # the signal that asked for an end; None: nobody listens, 0: none came
 _beat = time.monotonic()
 
@@ -38,6 +41,23 @@ def pulse(point: str, item: str = "") -> None:
     reach(point, item)
     if asked():
         raise interrupted("stopped; run the same command again to go on.")
+
+
+def waiting(work: Callable[[], T], point: str) -> T:
+    """What `work`, which has no turns of its own, returns or raises, with pulses while it is waited for."""
+    outcome: Future[T] = Future()
+
+    def target() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    threading.Thread(target=target, name=point, daemon=True).start()
+    while True:
+        pulse(point)
+        if wait([outcome], 0.5).done:
+            return outcome.result()
 
 
 def interrupted(said: str) -> Interrupted:
@@ -71,6 +91,8 @@ def _ask(number: int, frame: FrameType | None) -> None:
     global _asked
     if number == signal.SIGINT and _asked:
         raise KeyboardInterrupt
+    if not _asked:
+        os.write(2, b"\nmagicid: stopping once what is at hand is saved; Ctrl-C again stops at once.\n")
     _asked = number
 
 

@@ -7,13 +7,15 @@ sha256 of the earlier stages' manifests, so that a stage made from something els
 settings and manifests like stages; each stands in the place of `optimize`, and nothing is made from it.
 """
 
-import errno
 import fcntl
 import json
 import os
 import shutil
 import socket
+import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,7 +25,7 @@ import yaml
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.faults import reach
-from magicid.core.files import TEMPORARY, disk_full, publish_text, sha256
+from magicid.core.files import TEMPORARY, append_line, publish_text, sha256
 from magicid.core.records import Record
 
 R = TypeVar("R", bound=Record)
@@ -40,18 +42,35 @@ class RunDir:
         try:
             if create:
                 root.mkdir(parents=True, exist_ok=True)
+                self._refuse_foreign()
             self._lock = (root / ".lock").open("a+")
         except OSError as error:
             raise UsageError(f"{root}: {error.strerror}; name a folder that can be written.") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        if not self._take():
             self._lock.seek(0)
-            raise UsageError(f"{root}: in use by {self._lock.read().strip()}; wait for it or choose another.") from error
+            raise UsageError(f"{root}: in use by {self._lock.read().strip()}; wait for it or choose another.")
         self._lock.truncate(0)
         self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
         self._lock.flush()
         self._sweep()
+
+    def _refuse_foreign(self) -> None:
+        """`UsageError` where a new run's folder holds what is not a run's."""
+        own = {".lock", "settings.yaml", *_parts()}
+        others = sorted(path.name for path in self.root.iterdir() if path.name not in own and not path.name.startswith(TEMPORARY))
+        if others and not (self.root / "settings.yaml").exists():
+            raise UsageError(
+                f"{self.root}: holds {others[0]} and is not a run; a run needs a folder of its own. Choose another --out."
+            )
+
+    def _take(self) -> bool:
+        """Take the lock; asking who holds a run (`magicid runs`) holds it for an instant, so a second try is worth it."""
+        for pause in (0.05, 0.2, 0.0):
+            with suppress(OSError):
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            time.sleep(pause)
+        return False
 
     def _sweep(self) -> None:
         """Remove what earlier processes left half-written, and journals of finished stages; nobody else is at work here."""
@@ -216,6 +235,7 @@ class Journal:
         self._root = run.root
         self._path = run.stage(stage) / "journal.jsonl"
         self._items: dict[str, dict[str, Any]] = {}
+        self._turn = threading.Lock()
         if self._path.exists():
             *whole, torn = self._path.read_text().split("\n")
             self._items = {item["id"]: item for item in map(json.loads, whole)}
@@ -230,17 +250,10 @@ class Journal:
         return kind.from_json(item)
 
     def add(self, record: Record, key: str) -> None:
-        """Append an item; its files must be in place already."""
+        """Append an item, from any thread; its files must be in place already."""
         item = {"id": key} | record.to_json()
-        self._items[key] = item
         reach("journal", key)
-        try:
-            with self._path.open("a") as file:
-                file.write(json.dumps(item) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                raise disk_full(self._path) from error
-            raise
+        with self._turn:
+            self._items[key] = item
+            append_line(self._path, json.dumps(item), sync=True)
         reach("entered", key)

@@ -1,16 +1,17 @@
-"""The one place that opens weights files: safetensors by content, whole, and with a header that is not a bomb.
+"""The one place that reads and writes weights files: safetensors by content, whole, with a header that is not a bomb.
 
 Pickles and torch's archives run code when they are loaded; they are refused whatever their name, and nothing overrides it.
-Left out on purpose: values. What is not finite is for those who use the tensors.
+What is written is finite and reads back to the bit; what is read may hold any values, which are for those who use them.
 """
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicid.core.errors import DataError
-from magicid.core.files import sha256
+from magicid.core.errors import DataError, out_of_memory
+from magicid.core.files import publish, sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +70,31 @@ def read_weights(path: Path, sha256_hex: str | None = None) -> "dict[str, Tensor
     try:
         return load_file(path)
     except (SafetensorError, OSError, RuntimeError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        if out_of_memory(error):
+            raise
         raise DataError(f"{path}: cannot be read ({str(error)[:200]}); {_RULE}") from error
+
+
+def write_weights(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> str:
+    """Publish tensors (on any device) as one file; returns its sha256.
+
+    `DataError` where one is not finite, or where what was written does not read back as it was.
+    """
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    if odd := next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), None):
+        raise DataError(f"{path}: {odd} is not finite, so nothing is saved; lower the learning rate, and do this stage again.")
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def write(target: Path) -> None:
+        save_file(kept, target, metadata)
+        found = load_file(target)
+        if found.keys() != kept.keys() or not all(torch.equal(found[name], kept[name]) for name in kept):
+            raise DataError(f"{path}: does not read back as it was written; look at the disk, then run the same command again.")
+
+    publish(path, write)
+    return sha256(path)
 
 
 def check_model(folder: Path) -> None:

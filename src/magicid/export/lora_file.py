@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from magicid._version import __version__
 from magicid.core import tables
-from magicid.core.errors import DataError
+from magicid.core.errors import DataError, out_of_memory
 from magicid.core.files import publish, sha256, text_digest
 from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Metric
@@ -93,6 +93,8 @@ def verify(family: Family, name: str, path: Path, shown: Path | None = None) -> 
         with lora.using(family, LOADED):
             found = family.predict(x, t, condition)
     except (KeyError, RuntimeError, ValueError) as error:
+        if out_of_memory(error):
+            raise
         raise DataError(f"{shown}: the stock pipeline refuses it ({str(error).strip().splitlines()[0]}); {_REMEDY}") from error
     finally:
         if LOADED in getattr(family.transformer, "peft_config", {}):

@@ -66,7 +66,8 @@ def bring_in(run: Run, name: str, path: Path, say: Callable[[str], None]) -> str
     if not story:
         say(f"{path}: no magicid story in its header; which base and which person it was made for is unknown.")
     else:
-        said = _whose(story, subject(run) if run.dir.finished("prepare") else None)
+        base = "" if "base_digest" in story else "which base model it was made on is unknown. "
+        said = base + _whose(story, subject(run) if run.dir.finished("prepare") else None)
         if said:
             say(f"{path}: {said} Its trigger is {trigger!r:.80}.")
     tensors = found.tensors

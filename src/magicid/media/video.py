@@ -2,8 +2,8 @@
 
 A small clip is written enlarged, since players blur small pictures; the file says by how much, and reading undoes it.
 
-Only clips that we wrote are read, whose sha256 is known. Videos of strangers would be decoded in a process of its own, with
-limits on its memory and time.
+Only clips that we wrote are read. Videos of strangers would be decoded in a process of its own, with limits on its memory
+and time.
 """
 
 from fractions import Fraction
@@ -108,7 +108,7 @@ def _picture(path: Path, frame: av.VideoFrame) -> NDArray[np.uint8]:
 def _reduced(frames: NDArray[np.uint8], note: str) -> NDArray[np.uint8]:
     """Squares of pixels back to one pixel each, their mean."""
     digits = note.removeprefix(_NOTE)
-    k = int(digits) if note.startswith(_NOTE) and digits.isdecimal() else 1
+    k = int(digits) if note.startswith(_NOTE) and digits.isdecimal() and len(digits) < 5 else 1
     count, height, width, _ = frames.shape
     if k < 2 or height % k or width % k:
         return frames

@@ -14,6 +14,7 @@ from magicid.core import records
 from magicid.core.checks import at_least, one_of, positive, within
 from magicid.core.errors import DataError, UsageError
 from magicid.core.interfaces import Family
+from magicid.core.pulse import pulse
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.training import lora
@@ -121,13 +122,17 @@ class Optimize:
             groups = data.batch(step, self.batch, self.share, seed)
             return groups, *drawing([data.identity[group[0]] for group in groups], step, micro)
 
+        def reference_errors(step: int) -> Tensor:
+            pulse("beta", str(step))
+            return evaluate.reference_errors(*batch(step, 0))
+
         if self.beta == 0:
-            errors = torch.cat([evaluate.reference_errors(*batch(step, 0)) for step in range(BETA_STEPS)])
+            errors = torch.cat([reference_errors(step) for step in range(BETA_STEPS)])
             evaluate.objective = replace(objective, beta=automatic_beta(errors, self.beta_gap))
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
             value, numbers = evaluate(*batch(step, micro))
-            if step == micro == 0 and frozen and numbers["margin"] != 0:
+            if step == micro == 0 and frozen and abs(numbers["margin"]) > 0:  # not where it is no number
                 raise DataError(
                     f"optimize: margin {numbers['margin']:.3g} before the first step, must be 0: policy and reference differ; "
                     "delete optimize/ and run again."

@@ -1,5 +1,6 @@
 """Hybrid selection: identity pairs and dynamic pairs from the scored repository."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -113,11 +114,12 @@ class Pair:
 def _refuse_twins(run: Run, pairs: Sequence[Candidate]) -> None:
     """`DataError` where both sides of a pair hold the same latents, or a pair stands there twice: nothing is preferred."""
     held = {video.id: video.sha256 for video in run.dir.read("sample", Video)} | {p.id: p.sha256 for p in run.photos()}
+    count = Counter(pair.ids for pair in pairs)
     for pair in pairs:
-        if held[pair.winner.id] == held[pair.loser.id] or sum(other.ids == pair.ids for other in pairs) > 1:
+        if held[pair.winner.id] == held[pair.loser.id] or count[pair.ids] > 1:
             raise DataError(
                 f"{pair.winner.id} and {pair.loser.id}: the same clip, or the same pair twice; a winner must differ from its "
-                "loser. Delete sample/ and what follows it, and run again."
+                "loser. Begin another run with another --seed."
             )
 
 

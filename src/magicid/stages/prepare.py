@@ -3,6 +3,7 @@
 Every photo is looked at before anything is written, so one message says what is wrong with the folder.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,20 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from magicid.core.checks import at_least
-from magicid.core.errors import DataError
-from magicid.core.files import publish, sha256
+from magicid.core.errors import DataError, UsageError
+from magicid.core.files import publish_text, sha256
+from magicid.core.pulse import pulse
 from magicid.core.records import Photo
 from magicid.core.run import EMBEDDED, Run
+from magicid.core.run_dir import RunDir
+from magicid.core.weights import write_weights
 from magicid.media.photo import find_photos, fit, read_photo, write_png
 from magicid.media.video import to_tensor
 from magicid.perception.face import align, sharpness
 
+LEFT_OUT = "left_out.json"  # photos that were not used, and their sha256
 SMALL_FACE = 40  # pixels, under which a real face was unlike itself (33 px: .77, 18 px: .22)
 # Variance of the Laplacian at the encoder's size. 40 real photos (crops of 112 pixels) have 52 and more, 90 drawn ones (32) 2067.
 # Blurred by a Gaussian of 0.02 face heights, at which a real face is .73 like itself, 97% of the real ones lie under 30; of
@@ -83,9 +87,39 @@ class Prepare:
                 f"{run.common.photos}: {len(portraits)} of {_count(len(paths), 'photo')} can be used; need at least"
                 f" {self.least_photos}. Add photos of the same person."
             )
+        left_out = sorted({path for problem in problems for path in problem.photos})
+        publish_text(run.dir.stage("prepare") / LEFT_OUT, json.dumps(_contents(run.common.photos, left_out)))
         named = [(f"photo-{i:03d}", portrait, False) for i, portrait in enumerate(portraits)]
         named += [(f"held-out-{i:03d}", portrait, True) for i, portrait in enumerate(held_out)]
         return [_keep(run, *portrait) for portrait in run.each("prepare", named, len(named))]
+
+
+def refuse_other_photos(folder: RunDir, photos: Path) -> None:
+    """`UsageError` when the photos are not those that the run was made from; where their folder is gone, nothing is said."""
+    if not folder.finished("prepare") or not photos.is_dir():
+        return
+    aside = photos / "held_out"
+    taken = folder.read("prepare", Photo)
+    there = {f"{'held_out/' if photo.held_out else ''}{photo.source}": photo.sha256 for photo in taken}
+    there |= json.loads((folder.root / "prepare" / LEFT_OUT).read_text())
+    now = _contents(photos, [*find_photos(photos), *(find_photos(aside) if aside.is_dir() else [])])
+    if other := sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name)):
+        raise UsageError(
+            f"{photos}: {', '.join(other)} added, gone or changed since {folder.root} was made; put the photos back, "
+            "choose another --out, or delete its stages' folders to do them again."
+        )
+
+
+def _contents(photos: Path, paths: Sequence[Path]) -> dict[str, str]:
+    """The sha256 of each photo by its place in the folder; "" of one that cannot be read."""
+    found = {}
+    for path in paths:
+        name = path.relative_to(photos).as_posix()
+        try:
+            found[name] = sha256(path)
+        except OSError:
+            found[name] = ""
+    return found
 
 
 def _choose(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[Portrait], list[Problem]]:
@@ -111,6 +145,7 @@ def _look(run: Run, paths: Sequence[Path]) -> tuple[list[Portrait], list[Problem
     geometry, portraits, problems = run.family.geometry, list[Portrait](), list[Problem]()
     known = " (the judges 'avatar' know drawn people only)" if run.common.judges == EMBEDDED else ""
     for path in paths:
+        pulse("photo", path.name)
         try:
             image = read_photo(path)
         except DataError as error:
@@ -209,9 +244,8 @@ def _keep(run: Run, key: str, portrait: Portrait, held_out: bool) -> Photo:
         return Photo(key, portrait.path.name, image, "", sha256(portrait.path), held_out)
     latents = run.path("prepare", f"{key}.safetensors")
     still = np.repeat(portrait.image[None], run.family.geometry.frames, 0)
-    tensors = {"latents": run.family.encode(to_tensor(still[None]))[0].float().cpu().contiguous()}
-    publish(run.file(latents), lambda target: save_file(tensors, target))
-    return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), held_out, sha256(run.file(latents)))
+    digest = write_weights(run.file(latents), {"latents": run.family.encode(to_tensor(still[None]))[0].float()})
+    return Photo(key, portrait.path.name, image, latents, sha256(portrait.path), held_out, digest)
 
 
 def _name(run: Run, portrait: Portrait) -> str:

@@ -11,6 +11,7 @@ import re
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPException
 from typing import Literal, get_args
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from magicid.core.checks import at_least, one_of
 from magicid.core.errors import DataError, UsageError
+from magicid.core.pulse import waiting
 from magicid.core.records import Prompt
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
@@ -113,7 +115,7 @@ def _endpoint(run: Run, count: int) -> list[str]:
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         if key := os.environ.get("MAGICID_LLM_KEY"):
             request.add_header("Authorization", f"Bearer {key}")
-        with urllib.request.urlopen(request, timeout=120) as response:
+        with waiting(partial(urllib.request.urlopen, request, timeout=120), "endpoint") as response:
             lines = json.load(response)["choices"][0]["message"]["content"].splitlines()
     except (OSError, HTTPException, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())

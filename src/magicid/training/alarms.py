@@ -15,6 +15,7 @@ UNLEARNT = 0.1  # of the reference's error, by which the winners' has risen; .07
 
 def alarm(recent: Sequence[dict[str, Any]]) -> str | None:
     """One line about the last of the steps, or None; `recent` is the log's end, oldest first."""
+    recent = [line for line in recent if math.isfinite(line["loss"])]
     if len(recent) <= LEAST:
         return None
     *before, last = recent
@@ -23,16 +24,21 @@ def alarm(recent: Sequence[dict[str, Any]]) -> str | None:
         said = f"the winners' error is {risen:.0%} above the reference's over the last {len(recent)} steps"
         return f"{said}: over-trained; take fewer steps, or a winner_anchor." if risen > UNLEARNT else None
     usual = median(line["loss"] for line in before)
-    if math.isfinite(last["loss"]) and last["loss"] > SPIKE * usual:
+    if last["loss"] > SPIKE * usual:
         return f"loss {last['loss']:.3g} at step {last['step']}, {last['loss'] / usual:.0f} times the usual {usual:.3g}."
     return None
 
 
 def best(lines: Sequence[dict[str, Any]], steps: Sequence[int]) -> int | None:
-    """Of the steps at which a snapshot was kept, that whose preceding stretch has the lowest mean loss."""
+    """Of the steps at which a snapshot was kept, that whose preceding stretch has the lowest mean loss.
+
+    Of preference training the winners' error is looked at: its loss also falls while they are unlearnt, if losers are more.
+    """
     means = {}
-    for start, end in zip([0, *steps], steps, strict=False):
-        losses = [line["loss"] for line in lines if start <= line["step"] < end and math.isfinite(line["loss"])]
-        if losses:
-            means[end] = fmean(losses)
+    done = max((line["step"] + 1 for line in lines), default=0)
+    past = sorted(step for step in steps if step <= done)
+    for start, end in zip([0, *past], past, strict=False):
+        stretch = [line.get("win_drift", line["loss"]) for line in lines if start <= line["step"] < end]
+        if finite := [number for number in stretch if math.isfinite(number)]:
+            means[end] = fmean(finite)
     return min(means, key=lambda step: means[step]) if means else None

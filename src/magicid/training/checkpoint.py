@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill at any instant: a folder is written beside, checked, renamed; only then is an old one pruned.
 
 A checkpoint `step-00000100/` holds one safetensors file a group of tensors and `manifest.json`, written last, with each
-file's sha256. A folder whose manifest is missing or does not verify is passed over as a whole.
+file's sha256. A folder whose manifest is missing or does not verify is passed over as a whole, and removed.
 """
 
 import json
@@ -10,14 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from magicid.core.errors import DataError
 from magicid.core.faults import reach
-from magicid.core.files import TEMPORARY, publish, publish_text, sha256, sync_folder
-from magicid.core.weights import read_weights
+from magicid.core.files import TEMPORARY, publish_text, sync_folder
+from magicid.core.weights import read_weights, write_weights
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -35,22 +33,13 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
 
     `DataError` where a tensor is not finite, or where what was written does not read back as it was.
     """
-    for group, tensors in checkpoint.groups.items():
-        for name, tensor in tensors.items():
-            if not torch.isfinite(tensor).all():
-                raise DataError(f"{group}/{name} is not finite at step {checkpoint.step}; the checkpoint is not saved.")
-    final = folder / f"step-{checkpoint.step:08d}"
+    final = folder / _name(checkpoint.step)
     temporary = folder / f"{TEMPORARY}{final.name}"
     for leftover in (*folder.glob(f"{TEMPORARY}*"), final):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
-    files = {}
-    for group, tensors in checkpoint.groups.items():
-        path = temporary / f"{group}.safetensors"
-        contiguous = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        publish(path, lambda target, tensors=contiguous: save_file(tensors, target))  # type: ignore[misc]
-        _compare(path, contiguous)
-        files[path.name] = sha256(path)
+    names = {f"{group}.safetensors": tensors for group, tensors in checkpoint.groups.items()}
+    files = {name: write_weights(temporary / name, tensors) for name, tensors in names.items()}
     publish_text(temporary / "manifest.json", json.dumps({"step": checkpoint.step, "files": files}))
     reach("checkpoint", final.name)
     temporary.rename(final)
@@ -64,17 +53,16 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
     return final
 
 
-def _compare(path: Path, tensors: dict[str, Tensor]) -> None:
-    """`DataError` unless the file holds just these tensors, to the bit."""
-    written = load_file(path)
-    if written.keys() != tensors.keys() or not all(torch.equal(written[name], tensors[name]) for name in tensors):
-        raise DataError(f"{path}: does not read back as it was written; look at the disk, then run the same command again.")
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def load(path: Path) -> Checkpoint:
     """Read one checkpoint folder; raises `DataError` when any part of it does not verify."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())
+        if path.name != _name(manifest["step"]):
+            raise ValueError(f"its manifest is of step {manifest['step']}")
         groups = {Path(name).stem: read_weights(path / name, digest) for name, digest in manifest["files"].items()}
         return Checkpoint(manifest["step"], groups)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -82,10 +70,11 @@ def load(path: Path) -> Checkpoint:
 
 
 def latest(folder: Path, say: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
-    """The newest checkpoint that verifies, or None; a line is said of each that does not."""
+    """The newest checkpoint that verifies, or None; those that do not are said, and set aside to be swept away."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             return load(path)
         except DataError as error:
             say(f"{error} This checkpoint is passed over.")
+            path.rename(path.with_name(f"{TEMPORARY}{path.name}"))  # or it would count as one of those to keep
     return None

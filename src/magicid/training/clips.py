@@ -1,5 +1,7 @@
 """Draw clips and keep them: latents and mp4, published whole and entered in the stage's journal, batches side by side.
 
+A kill loses the batches in flight, one a lane.
+
 Training reads their latents back here.
 """
 
@@ -10,16 +12,15 @@ from itertools import groupby
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from magicid.core.errors import DataError
-from magicid.core.files import publish, require_room, sha256
+from magicid.core.files import require_room
 from magicid.core.interfaces import Condition
 from magicid.core.lanes import side_by_side
 from magicid.core.records import Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
-from magicid.core.weights import read_weights
+from magicid.core.weights import read_weights, write_weights
 from magicid.media.video import to_frames, write_video
 from magicid.training import lora
 from magicid.training.sampling import sample
@@ -64,18 +65,13 @@ def make_clips(
                 part, condition = asked
                 latents = sample(family, condition, negative, [c.seed for c in part], shape, steps, guidance).float()
                 frames = to_frames(family.decode(latents))
-                return [
-                    done.get(clip.id) or _keep(run, stage, clip, latent, pictures)
-                    for clip, latent, pictures in zip(part, latents.cpu(), frames, strict=True)
-                ]
+                drawn = zip(part, latents.cpu(), frames, strict=True)
+                return [_keep(run, stage, journal, *clip) for clip in drawn if clip[0].id not in done]
 
             with lora.using(family, adapter, strength):
                 for videos in side_by_side(make, list(zip(left, conditions, strict=True)), len(parts)):
-                    for video in videos:
-                        if video.id not in done:
-                            journal.add(video, video.id)
-                            done[video.id] = video
-                            bar.advance(bar.task_ids[0])
+                    done.update((video.id, video) for video in videos)
+                    bar.advance(bar.task_ids[0], len(videos))
     return [done[clip.id] for clip in wanted]
 
 
@@ -102,11 +98,13 @@ def _setting(clip: Wanted) -> tuple[str, float]:
     return clip.adapter or "", clip.strength
 
 
-def _keep(run: Run, stage: str, clip: Wanted, latent: torch.Tensor, frames: object) -> Video:
+def _keep(run: Run, stage: str, journal: Journal, clip: Wanted, latent: torch.Tensor, frames: object) -> Video:
+    """Publish a clip's files, and enter it."""
     if not torch.isfinite(latent).all():
         raise DataError(f"{clip.id}: the sampled latents are not finite; lower the strength or the learning rate.")
-    tensors = {"latents": latent.contiguous()}
     path, movie = run.path(stage, f"{clip.id}.safetensors"), run.path(stage, f"{clip.id}.mp4")
     write_video(run.file(movie), frames, run.family.geometry.fps)  # type: ignore[arg-type]
-    publish(run.file(path), lambda target: save_file(tensors, target))
-    return Video(clip.id, clip.origin, clip.prompt, clip.seed, clip.strength, movie, path, sha256(run.file(path)))
+    digest = write_weights(run.file(path), {"latents": latent})
+    video = Video(clip.id, clip.origin, clip.prompt, clip.seed, clip.strength, movie, path, digest)
+    journal.add(video, video.id)
+    return video

@@ -1,13 +1,14 @@
-"""A step's numbers as JSON lines; TensorBoard's event file is written from them at the end, so a resumed run has one history."""
+"""A step's numbers as JSON lines; TensorBoard's event file is made from them at the end, anew, so that it has one history."""
 
 import json
+import shutil
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from magicid.core.faults import reach
-from magicid.core.files import publish_text
+from magicid.core.files import append_line, publish_text
 
 RECENT = 50  # steps that are kept at hand
 
@@ -31,8 +32,7 @@ class Log:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = {"step": step} | dict(numbers)
         reach("log", str(step))
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.path, json.dumps(line))
         self.recent.append(line)
 
     def truncate(self, step: int) -> None:
@@ -43,9 +43,10 @@ class Log:
         self.recent.extend(kept[-RECENT:])
 
     def to_tensorboard(self, folder: Path) -> None:
-        """Write every number as a TensorBoard scalar under `folder`."""
+        """Write every number as a TensorBoard scalar under `folder`, in place of what is there."""
         from torch.utils.tensorboard import SummaryWriter
 
+        shutil.rmtree(folder, ignore_errors=True)
         writer = SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
         for line in self.read():
             for name, number in line.items():

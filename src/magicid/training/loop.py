@@ -76,14 +76,14 @@ def train(
     if average is None:
         average = {n: p.detach().clone() for n, p in parameters.items()} if settings.ema_decay else {}
     start = _restore(folder, parameters, optimizer, average, say)
-    before = next((line["loss"] for line in log.read() if line["step"] == start), None) if start else None
-    log.truncate(start)
+    lines = log.read()
+    before = next((line["loss"] for line in lines if line["step"] == start), None) if start else None
+    bad = sum(1 for _ in takewhile(lambda line: "batch" in line, reversed([line for line in lines if line["step"] < start])))
 
     def save(step: int) -> None:
         groups = {"model": {n: p.detach() for n, p in parameters.items()}, "optimizer": optimizer.state()}
         checkpoint.save(folder, checkpoint.Checkpoint(step, groups | ({"ema": average} if average else {})))
 
-    bad = sum(1 for _ in takewhile(lambda line: "batch" in line, reversed(log.recent)))
     saved = start
     with listening():
         for step in range(start, settings.steps):
@@ -98,8 +98,10 @@ def train(
                 for key, number in ({"loss": float(value.detach())} | logged).items():
                     numbers[key] = numbers.get(key, 0.0) + number / settings.micro_batches
             norm = float(nn.utils.clip_grad_norm_(values, settings.grad_norm))
-            if step == start and before is not None:
-                _compare(step, numbers["loss"], before)
+            if step == start:  # what was logged is the evidence until the step done again gives the same
+                if before is not None:
+                    _compare(step, numbers["loss"], before)
+                log.truncate(start)
             if math.isfinite(norm) and math.isfinite(numbers["loss"]):
                 optimizer.step(settings.rate(step))
                 decay = min(settings.ema_decay, (step + 1) / (step + 10)) if young else settings.ema_decay

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from magicid.core.device import autocast
 from magicid.core.errors import DataError
-from magicid.core.files import publish, require_room, sha256
+from magicid.core.files import require_room, sha256
 from magicid.core.interfaces import Condition, Family
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.core.seeds import generator, item_seed, noise
+from magicid.core.weights import write_weights
 from magicid.training.adapters import save_adapter
 from magicid.training.alarms import alarm, best
 from magicid.training.clips import read_latents
@@ -91,14 +91,16 @@ def learn(
     log = Log(run.log_path(stage))
     kept = {round(settings.steps * part / SNAPSHOTS) for part in range(1, SNAPSHOTS + 1)}
     size = sum(p.numel() * p.element_size() for p in parameters.values())
-    require_room(folder, (3 * 3 + SNAPSHOTS + 1) * size, f"{stage}'s checkpoints and snapshots")  # 3 with Adam's moments
+    each = 3 + (average is not None)  # sizes in a checkpoint: the adapter, Adam's two moments, the average
+    there = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
+    require_room(folder, (3 * each + SNAPSHOTS + 1) * size - there, f"{stage}'s checkpoints and snapshots")
 
     zeros = [p for name, p in parameters.items() if "lora_B" in name]  # zero at first
     quiet = 0  # until which step an alarm is not said again
 
     def after(step: int) -> None:
         if step in kept:
-            publish(folder / "snapshots" / f"step-{step:08d}.safetensors", lambda target: save_file(dict(parameters), target))
+            write_weights(folder / "snapshots" / f"step-{step:08d}.safetensors", parameters)
         if step == min(NOTHING_LEARNT, settings.steps) and zeros and not any(p.any() for p in zeros):
             raise DataError(
                 f"{stage}: nothing is learning, every lora_B is zero after {step} steps at rate {settings.learning_rate:g}; "
@@ -107,8 +109,9 @@ def learn(
         nonlocal quiet
         if step >= quiet and (said := alarm(log.recent)):
             quiet = step + RECENT  # one line for as many steps
-            lowest = best(log.read(), sorted(kept))
-            where = f" Lowest loss so far: {folder / 'snapshots' / f'step-{lowest:08d}.safetensors'}" if lowest else ""
+            found = snapshots(run, stage)
+            lowest = best(log.read(), list(found))
+            where = f" Best so far: {run.file(found[lowest].file)}" if lowest else ""
             run.console.print(f"{stage}: {said}{where}", markup=False, soft_wrap=True)
 
     with run.bar(stage, settings.steps) as bar:
