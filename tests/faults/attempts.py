@@ -69,7 +69,7 @@ def _run(arguments: list[str], said: str, environment: dict[str, str], report: b
     from magicid.cli import main
     from magicid.core import tables
 
-    torch.set_num_threads(1)  # other work on the machine then slows it least
+    torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))  # with one, other work on the machine slows it least
     tables.JUDGES["centred"] = "tests.doubles:centred_judges"
     if not report:
         pipeline.write_picture = lambda folder, path: path

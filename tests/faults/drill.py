@@ -10,6 +10,7 @@ is killed at a random point of the code instead: inside a save, between a file a
 
 import argparse
 import json
+import os
 import random
 import shutil
 import sys
@@ -46,6 +47,7 @@ def main() -> int:
     asked = parser.parse_args()
     chance, work = random.Random(asked.seed), Path(tempfile.mkdtemp(prefix="drill-"))
     alone, words = work / "alone", ["run", *materials(work, asked.embedded), *SMALL.split(), "--out"]
+    os.environ["TEST_THREADS"] = "2"  # clips are drawn side by side, as on users' machines
     Attempt(["--version"], work / "said.txt").wait()  # the process that attempts are forked from is there
     start = time.monotonic()
     first = Attempt([*words, str(alone)], work / "said.txt", report=False)

@@ -1,8 +1,10 @@
 """Photos of every kind and fault: what is read, what is refused, and what is said (rows 35 and 37 to 45)."""
 
 import io
+import shutil
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from magicid.media.photo import FORMATS, read_photo, write_png
 from magicid.perception.face import reference_faces
 from magicid.stages.prepare import Prepare
 from tests.doubles import BLUE, RED, UNDO, fake_run, peak_of, picture, png, turned
+from tests.faults.conftest import Bench
 from tests.faults.guards import Guard
 
 ROOT = Path(__file__).parent.parent.parent
@@ -211,6 +214,19 @@ def test_row_45_with_the_setting_the_others_are_kept_and_each_is_said(tmp_path: 
     assert len(lines) == 8
     for name in [*names, "copy.png", "guest.png", "sea.png", "pair.png", "x.png"]:
         assert any(name in line for line in lines), name
+
+
+def test_row_45_a_run_that_left_photos_out_goes_on_until_they_change(bench: Bench) -> None:
+    photos = bench.folder / "photos"
+    shutil.copytree(bench.photos, photos)
+    (photos / "bad.png").write_text("no photo")
+    mine, skip = replace(bench, photos=photos), ["--prepare.skip-unusable"]
+    for command in ("prepare", "prompts"):
+        code, said = mine.attempt(*skip, command=command)
+        assert code == 0, said
+    (photos / "bad.png").write_text("another")
+    code, said = mine.attempt(*skip, command="prompts")
+    assert code == 2 and "bad.png added, gone or changed since" in said
 
 
 @pytest.mark.parametrize("other", [picture((10, 30, BLUE)), picture()])

@@ -22,7 +22,7 @@ KILLED = -signal.SIGKILL
 slow = partial(pytest.param, marks=pytest.mark.slow)
 GUARDS = {
     1: Guard("training/clips.py", "if video is not None and run.file(video.file).exists():", "if False:"),
-    2: Guard("core/files.py", 'temporary = path.with_name(f"{TEMPORARY}', 'temporary = path or path.with_name(f"{TEMPORARY}'),
+    2: Guard("core/files.py", "temporary = temporary_name(path)", "temporary = path"),
     3: Guard("core/run_dir.py", "if torn:", "if False:"),
     4: Guard("core/run_dir.py", "return self.manifest(name).exists()", "return self.begun(name)"),
     5: Guard("training/loop.py", 'optimizer.load_state(found.groups["optimizer"])', "pass"),

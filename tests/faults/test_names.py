@@ -24,7 +24,11 @@ from tests.faults.attempts import SMALL, attempt
 from tests.faults.guards import Guard
 
 GUARDS = {
-    33: Guard("core/files.py", "{TEMPORARY}{os.getpid()}-{digest}{path.suffix[-20:]}", "{TEMPORARY}{os.getpid()}-{path.name}"),
+    33: Guard(
+        "core/files.py",
+        "{TEMPORARY}{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}",
+        "{TEMPORARY}{os.getpid()}-{path.name}",
+    ),
     34: Guard("stages/prompts.py", 'f"prompt-{i:03d}"', 'f"prompt-{text}"'),
     67: Guard("core/run.py", '{"base_digest": digest(self.base_path)} | judges', "judges"),
 }

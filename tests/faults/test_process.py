@@ -4,6 +4,8 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,19 +15,25 @@ import pytest
 import torch
 
 from magicid.core import device
-from magicid.core.errors import ResourceError
+from magicid.core.errors import Interrupted, ResourceError
+from magicid.core.files import append_line
+from magicid.core.pulse import listening, waiting
+from magicid.core.run import Common
 from magicid.core.tables import STAGES
+from magicid.core.weights import write_weights
+from magicid.pipeline import Pipeline, run_pipeline
 from magicid.training import checkpoint
+from magicid.training.log import Log
 from tests.faults.attempts import attempt
 from tests.faults.conftest import Bench
 from tests.faults.guards import Guard
 
 GUARDS = {
     9: Guard("core/files.py", "if free < needed:", "if False:"),
-    10: Guard("cli.py", "full = isinstance(error, OSError) and error.errno == errno.ENOSPC", "full = False"),
+    10: Guard("core/files.py", "error.errno in (errno.ENOSPC, errno.EDQUOT)", "False"),
     11: Guard("core/run_dir.py", 'UsageError(f"{root}: {error.strerror}', 'OSError(f"{root}: {error.strerror}'),
     23: Guard("pipeline.py", "if out_of_memory(error):", "if False:"),
-    25: Guard("core/device.py", "< OLDEST:", "< (0, 0):"),
+    25: Guard("pipeline.py", "if said := check_device(weights):", "if said := '':"),
     26: Guard("core/pulse.py", "if time.monotonic() - _beat > seconds:", "if False:"),
     27: Guard("core/pulse.py", "    reach(point, item)\n    if asked():", "    reach(point, item)\n    if False:"),
     28: Guard("core/pulse.py", "if number == signal.SIGINT and _asked:", "if False:"),
@@ -80,6 +88,31 @@ def test_row_09_on_a_disk_that_is_nearly_full_the_need_is_said_before(begun: Ben
     ends_alike(small, whole)
 
 
+def test_row_09_what_goes_on_needs_no_room_for_what_it_has_kept(begun: Bench, whole: Bench, disk: Path) -> None:
+    small = replace(begun, folder=disk)
+    begun.attempt(MAGICID_FAULT="optimize:5:step:kill")
+    begun.run.rename(begun.folder / "apart")
+    subprocess.run(["cp", "-r", begun.folder / "apart", small.run], check=True)
+    needed = sum(path.stat().st_size for path in (whole.run / "optimize").rglob("*.safetensors"))
+    left = os.statvfs(disk)
+    (disk / "filler").write_bytes(bytes(max(0, left.f_bavail * left.f_frsize - 2 * needed)))
+    code, said = small.attempt(command="optimize")
+    assert code == 0, said
+
+
+def test_row_09_the_file_is_named_whoever_found_the_disk_full() -> None:
+    full = Path("/dev/full")
+    for write in (lambda: append_line(full, "line"), lambda: Log(full).write(0, {"loss": 0.1})):
+        with pytest.raises(ResourceError, match=r"^/dev/full: the disk is full, .* left; free some space"):
+            write()
+
+
+def test_row_09_weights_on_a_full_disk_are_named_too(disk: Path) -> None:
+    with pytest.raises(ResourceError, match=r"adapter\.safetensors: the disk is full, .* left; free some space"):
+        write_weights(disk / "adapter.safetensors", {"w": torch.zeros(4_000_000)})
+    assert not list(disk.iterdir())
+
+
 def test_row_10_a_full_disk_under_the_log_stops_cleanly(begun: Bench, whole: Bench) -> None:
     code, said = begun.attempt(MAGICID_FAULT="optimize:3:log:enospc")
     assert code == 4 and "the disk is full" in said
@@ -121,6 +154,15 @@ def test_row_25_a_machine_without_a_gpu_or_with_an_old_one_is_told_before_anythi
     assert error.value.exit_code == 4
 
 
+def test_row_25_a_run_is_refused_before_its_folder_is_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla P100")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 0))
+    with pytest.raises(ResourceError, match="Tesla P100"):
+        run_pipeline(Common(bench.photos, base=str(bench.base)), Pipeline(), bench.run)
+    assert not bench.run.exists()
+
+
 def test_row_26_a_hang_ends_with_the_stacks_and_75(bench: Bench, whole: Bench) -> None:
     code, said = bench.attempt(MAGICID_FAULT="sample:*:denoise:hang", MAGICID_WATCHDOG_SECONDS="5")
     assert code == 75 and "nothing moved for 5 s" in said and "sampling.py" in said and "Thread 0x" in said
@@ -155,6 +197,39 @@ def test_row_28_a_second_sigint_ends_it_now(begun: Bench, whole: Bench) -> None:
         time.sleep(0.5)
     assert tried.wait(20) == 130 and "interrupted" in tried.said
     ends_alike(begun, whole)
+
+
+def test_row_28_a_second_sigint_does_not_wait_for_clips_that_are_drawn_side_by_side() -> None:
+    code = """
+import os, signal, sys, threading, time
+import torch
+from magicid import cli
+from magicid.core import lanes
+torch.set_num_threads(2)
+lanes.os.cpu_count = lambda: 2
+def work(item):
+    if item == 1:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+    time.sleep(20)
+cli.COMMANDS["draw"] = lambda words: list(lanes.side_by_side(work, [0, 1, 2]))
+sys.argv = ["magicid", "draw"]
+cli.command()
+"""
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and "stopping once" in done.stderr and "interrupted" in done.stderr, done.stderr
+    assert time.monotonic() - start < 18
+
+
+def test_row_27_what_has_no_turns_of_its_own_is_not_waited_for() -> None:
+    with listening(), pytest.raises(Interrupted):
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        waiting(lambda: time.sleep(30), "endpoint")
+    assert waiting(lambda: 7, "endpoint") == 7
+    with pytest.raises(OSError, match="gone"):
+        waiting(lambda: (_ for _ in ()).throw(OSError("gone")), "endpoint")
 
 
 def test_row_30_a_second_process_is_refused_with_pid_and_host(begun: Bench) -> None:

@@ -1,5 +1,7 @@
 """What `magicid runs` and `magicid resume` say and do."""
 
+import pytest
+
 from tests.faults.attempts import attempt
 from tests.faults.conftest import Bench
 
@@ -20,6 +22,20 @@ def test_runs_says_who_is_at_work(begun: Bench) -> None:
     code, said = attempt(["runs", str(begun.folder)], begun.folder / "runs.txt")
     tried.process.kill()
     assert code == 0 and f"at work: process {tried.process.pid} on " in said
+
+
+def test_a_fork_with_nothing_changed_is_the_same_run(whole: Bench, bench: Bench) -> None:
+    code, said = attempt(["fork", str(whole.run), "--out", str(bench.run)], bench.folder / "said.txt")
+    assert code == 0 and bench.contents() == whole.contents(), said
+
+
+@pytest.mark.parametrize("name", ["fork", "\N{CYRILLIC SMALL LETTER ZHE}" * 127])
+def test_a_fork_that_is_killed_or_finds_the_disk_full_leaves_no_run(whole: Bench, bench: Bench, name: str) -> None:
+    words = ["fork", str(whole.run), "--out", str(bench.folder / name), "--optimize.beta", "250"]
+    code, said = attempt(words, bench.folder / "said.txt", MAGICID_FAULT="*:manifest.jsonl:written:enospc")
+    assert code == 4 and "the disk is full" in said
+    assert attempt(words, bench.folder / "said.txt", MAGICID_FAULT="*:manifest.jsonl:copy:kill")[0] == -9
+    assert attempt(["runs", str(bench.folder)], bench.folder / "runs.txt") == (0, "")
 
 
 def test_an_unknown_folder_and_a_fork_that_is_there_are_refused(whole: Bench, bench: Bench) -> None:

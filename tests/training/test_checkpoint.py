@@ -74,7 +74,7 @@ def test_a_checkpoint_without_a_whole_manifest_is_passed_over(folder: Path, text
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_not_published(folder: Path, value: float) -> None:
-    with pytest.raises(DataError, match="model/w is not finite at step 4"):
+    with pytest.raises(DataError, match=r"step-00000004/model\.safetensors: w is not finite"):
         checkpoint.save(folder, Checkpoint(4, {"model": {"w": torch.tensor([1.0, value])}}))
     assert names(folder) == ["step-00000002", "step-00000003"]
 
@@ -83,7 +83,9 @@ class Killed(BaseException):
     """As good as kill -9: no handler of ours catches it."""
 
 
-@pytest.mark.parametrize("function", ["publish", "publish_text", "sync_folder", "shutil.rmtree", "Path.rename", "Path.mkdir"])
+@pytest.mark.parametrize(
+    "function", ["write_weights", "publish_text", "sync_folder", "shutil.rmtree", "Path.rename", "Path.mkdir"]
+)
 @pytest.mark.parametrize("calls", [1, 2, 3])
 def test_a_kill_at_any_point_of_saving_leaves_a_whole_checkpoint(
     folder: Path, monkeypatch: pytest.MonkeyPatch, function: str, calls: int
@@ -116,6 +118,19 @@ def test_a_kill_inside_pruning_leaves_a_whole_checkpoint(folder: Path, monkeypat
         patch.setattr(shutil, "rmtree", half)
         checkpoint.save(folder, state(4))
     assert step_of(folder) == 4
+
+
+def test_a_harmed_checkpoint_does_not_count_as_one_of_those_kept(folder: Path) -> None:
+    (folder / "step-00000003" / "manifest.json").unlink()
+    assert step_of(folder) == 2
+    checkpoint.save(folder, state(4))
+    assert names(folder) == ["step-00000002", "step-00000004"]
+
+
+def test_a_checkpoint_of_another_step_than_its_name_is_passed_over(folder: Path) -> None:
+    manifest = folder / "step-00000003" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"step": 3', '"step": 9'))
+    assert step_of(folder) == 2
 
 
 def test_harmed_newer_checkpoints_do_not_crowd_out_whole_ones(folder: Path) -> None:

@@ -86,8 +86,8 @@ def test_a_kill_costs_the_batches_at_work_and_changes_no_clip(
     kept = len(journal.read_text().splitlines()) if journal.exists() else 0
     drawn.clear()
     assert make(run) == whole
-    batches = [[clip.seed for clip in WANTED[i : i + 2]] for i in range(kept, len(WANTED), 2)]
-    assert kept % 2 == 0 and sorted(drawn) == sorted(batches)
+    batches = [[clip.seed for clip in WANTED[i : i + 2]] for i in range(kept // 2 * 2, len(WANTED), 2)]
+    assert kept == calls - 1 and sorted(drawn) == sorted(batches)
     assert len(journal.read_text().splitlines()) == len(WANTED)
 
 

@@ -83,8 +83,7 @@ def write_weights(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[st
     import torch
     from safetensors.torch import load_file, save_file
 
-    if odd := next((name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()), None):
-        raise DataError(f"{path}: {odd} is not finite, so nothing is saved; lower the learning rate, and do this stage again.")
+    check_finite(path, tensors)
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def write(target: Path) -> None:
@@ -95,6 +94,12 @@ def write_weights(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[st
 
     publish(path, write)
     return sha256(path)
+
+
+def check_finite(path: Path, tensors: "Mapping[str, Tensor]") -> None:
+    """`DataError` where a tensor that is to stand in `path` is not finite."""
+    if odd := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise DataError(f"{path}: {odd} is not finite, so nothing is saved; lower the learning rate, and do this stage again.")
 
 
 def check_model(folder: Path) -> None:

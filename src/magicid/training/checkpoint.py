@@ -15,7 +15,7 @@ from torch import Tensor
 from magicid.core.errors import DataError
 from magicid.core.faults import reach
 from magicid.core.files import TEMPORARY, publish_text, sync_folder
-from magicid.core.weights import read_weights, write_weights
+from magicid.core.weights import check_finite, read_weights, write_weights
 
 Groups = dict[str, dict[str, Tensor]]
 
@@ -34,11 +34,13 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
     `DataError` where a tensor is not finite, or where what was written does not read back as it was.
     """
     final = folder / _name(checkpoint.step)
+    names = {f"{group}.safetensors": tensors for group, tensors in checkpoint.groups.items()}
+    for name, tensors in names.items():
+        check_finite(final / name, tensors)
     temporary = folder / f"{TEMPORARY}{final.name}"
     for leftover in (*folder.glob(f"{TEMPORARY}*"), final):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
-    names = {f"{group}.safetensors": tensors for group, tensors in checkpoint.groups.items()}
     files = {name: write_weights(temporary / name, tensors) for name, tensors in names.items()}
     publish_text(temporary / "manifest.json", json.dumps({"step": checkpoint.step, "files": files}))
     reach("checkpoint", final.name)
