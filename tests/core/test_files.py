@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from magicid.core.errors import ResourceError
-from magicid.core.files import publish, publish_text
+from magicid.core.files import digest, publish, publish_text
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -52,3 +52,17 @@ def test_a_full_disk_is_one_line_with_exit_code_4(tmp_path: Path) -> None:
     with pytest.raises(ResourceError, match=r"disk is full, .* left; free some space") as error:
         publish(tmp_path / "clip.mp4", full)
     assert error.value.exit_code == 4
+
+
+def test_the_digest_of_a_folder_sees_one_bit_in_the_middle_of_a_large_file_and_a_new_name(tmp_path: Path) -> None:
+    weights = tmp_path / "part" / "model.safetensors"
+    weights.parent.mkdir()
+    data = bytearray(3 * 2**20)
+    weights.write_bytes(data)
+    before = digest(tmp_path)
+    assert digest(tmp_path) == before
+    data[len(data) // 2] ^= 1
+    weights.write_bytes(data)
+    flipped = digest(tmp_path)
+    weights.rename(weights.with_name("other.safetensors"))
+    assert len({before, flipped, digest(tmp_path)}) == 3
