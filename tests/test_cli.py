@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -115,7 +116,11 @@ def test_ctrl_c_is_exit_code_130(capsys: pytest.CaptureFixture[str], monkeypatch
         raise KeyboardInterrupt
 
     monkeypatch.setitem(COMMANDS, "doctor", interrupted)
-    assert refused(capsys, "doctor") == (130, "magicid: interrupted; run the same command again to go on.\n")
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor"])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "magicid: interrupted; run the same command again to go on.\n"
 
 
 class OutOfMemoryError(RuntimeError):

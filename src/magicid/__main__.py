@@ -1,5 +1,7 @@
 """`python -m magicid`."""
 
-from magicid.cli import command
+import sys
 
-command()
+from magicid.cli import main
+
+sys.exit(main())

@@ -9,7 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -256,27 +256,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 tables.check((*COMMANDS, *tables.STAGES), "command", name)
             pulse("end")
     except KeyboardInterrupt:
-        print("magicid: interrupted; run the same command again to go on.", file=sys.stderr)
-        return 130
+        _tell("interrupted; run the same command again to go on.")
+        os._exit(130)  # here, where threads that are still drawing are not waited for
     except Exception as error:
         known = _known(error)
         if known is None:
             raise
         if debug:
             traceback.print_exc()
-        print(f"magicid: {' '.join(str(known).split())}", file=sys.stderr)
+        _tell(" ".join(str(known).split()))
         return known.exit_code
     return 0
 
 
-def command() -> None:
-    """The `magicid` command. A second Ctrl-C ends the process without waiting for threads that are still drawing."""
-    code = main()
-    if code == 130:
+def _tell(line: str) -> None:
+    """Print a line on stderr, if somebody is there to read it."""
+    with suppress(OSError):
         sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+        print(f"magicid: {line}", file=sys.stderr, flush=True)
 
 
 def _watchdog_s() -> float:

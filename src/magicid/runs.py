@@ -11,7 +11,7 @@ from typing import Any
 
 from magicid.core import tables
 from magicid.core.errors import UsageError
-from magicid.core.files import publish, publish_text, require_room, sync_folder, temporary_name
+from magicid.core.files import publish, require_room
 from magicid.core.pulse import pulse
 from magicid.core.run_dir import RunDir
 from magicid.pipeline import Pipeline, flatten, run_pipeline, stored
@@ -41,7 +41,7 @@ def states(folder: Path) -> list[State]:
     """The runs of a folder, by name; nothing is written."""
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; runs are folders in one. Name it: magicid runs FOLDER.")
-    return [state_of(path.parent) for path in sorted(folder.glob("[!.]*/settings.yaml"))]
+    return [state_of(path.parent) for path in sorted(folder.glob("*/settings.yaml"))]
 
 
 def state_of(root: Path) -> State:
@@ -73,37 +73,33 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     """Copy a run up to the first stage whose settings differ, into `out`; returns that stage, or "" where none differs.
 
     Where that stage is a training and only its number of steps grew, its checkpoints and log come along: the training
-    goes on, at the rate that the new number gives. No stage of the old run is changed.
+    goes on, at the rate that the new number gives. No stage of the old run is changed. What is copied counts as done, stage
+    by stage: a fork that is stopped is a run like any other, and goes on as one.
     """
     common, old = stored(folder)
     if out.exists():
-        raise UsageError(f"{out}: is there already; a fork is a run of its own. Choose another --out.")
+        raise UsageError(f"{out}: is there already; go on with it (magicid resume {out}), or choose another --out.")
     stages = list(tables.STAGES)
     changed = [name for name in stages if getattr(old, name) != getattr(pipeline, name)]
     before = stages[: stages.index(changed[0])] if changed else stages
-    temporary = temporary_name(out)
     with closing(RunDir(folder, create=False)) as source:  # held, so that it does not change under the copy
         parts = [folder / name for name in before if source.finished(name)]
         if folder / stages[-1] in parts:
             parts.append(folder / "adapter.safetensors")
         if changed and changed[0] in MORE and _more_steps(getattr(old, changed[0]), getattr(pipeline, changed[0])):
             parts += [folder / changed[0] / part for part in ("checkpoints", "snapshots", "log.jsonl")]
-        files = [path for part in parts for path in (part, *part.rglob("*")) if path.is_file()]
-        settings = source.settings() | {k: v for k, v in flatten(common, pipeline).items() if "." in k}
-        try:
-            temporary.mkdir(parents=True)
-            require_room(temporary, sum(path.stat().st_size for path in files), "copies of its stages")
+        files = [path for part in parts for path in sorted([part, *part.rglob("*")], key=_manifest_last) if path.is_file()]
+        with closing(RunDir(out)) as target:
+            target.freeze(source.settings() | {k: v for k, v in flatten(common, pipeline).items() if "." in k})
+            require_room(out, sum(path.stat().st_size for path in files), "copies of its stages")
             for path in files:
                 pulse("copy", path.name)
-                publish(temporary / path.relative_to(folder), partial(shutil.copyfile, path))
-            publish_text(temporary / "settings.yaml", RunDir.written(settings))
-            temporary.rename(out)
-            sync_folder(out.parent)
-        except OSError as error:
-            raise UsageError(f"{out}: {error.strerror}; name a folder that can be written.") from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+                publish(out / path.relative_to(folder), partial(shutil.copyfile, path))
     return changed[0] if changed else ""
+
+
+def _manifest_last(path: Path) -> tuple[bool, Path]:
+    return path.name.startswith("manifest."), path
 
 
 def _more_steps(old: Any, new: Any) -> bool:

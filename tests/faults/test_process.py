@@ -199,7 +199,8 @@ def test_row_28_a_second_sigint_ends_it_now(begun: Bench, whole: Bench) -> None:
     ends_alike(begun, whole)
 
 
-def test_row_28_a_second_sigint_does_not_wait_for_clips_that_are_drawn_side_by_side() -> None:
+@pytest.mark.parametrize("where", ["lane", "between"])
+def test_row_28_a_second_sigint_does_not_wait_for_clips_that_are_drawn_side_by_side(where: str) -> None:
     code = """
 import os, signal, sys, threading, time
 import torch
@@ -207,29 +208,55 @@ from magicid import cli
 from magicid.core import lanes
 torch.set_num_threads(2)
 lanes.os.cpu_count = lambda: 2
+def twice():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.2)
 def work(item):
-    if item == 1:
-        for _ in range(2):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
-    time.sleep(20)
-cli.COMMANDS["draw"] = lambda words: list(lanes.side_by_side(work, [0, 1, 2]))
-sys.argv = ["magicid", "draw"]
-cli.command()
+    if item == 1 and sys.argv[1] == "lane":
+        twice()
+    time.sleep(20 if item else 0)
+def draw(words):
+    for item in lanes.side_by_side(work, [0, 1, 2]):
+        twice()
+cli.COMMANDS["draw"] = draw
+sys.exit(cli.main(["draw"]))
 """
     start = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, where], capture_output=True, text=True)
     assert done.returncode == 130 and "stopping once" in done.stderr and "interrupted" in done.stderr, done.stderr
     assert time.monotonic() - start < 18
 
 
 def test_row_27_what_has_no_turns_of_its_own_is_not_waited_for() -> None:
+    start = time.monotonic()
     with listening(), pytest.raises(Interrupted):
         threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
         waiting(lambda: time.sleep(30), "endpoint")
+    assert time.monotonic() - start < 15
     assert waiting(lambda: 7, "endpoint") == 7
     with pytest.raises(OSError, match="gone"):
         waiting(lambda: (_ for _ in ()).throw(OSError("gone")), "endpoint")
+
+
+def test_row_28_where_nobody_reads_what_is_said_it_stops_all_the_same() -> None:
+    code = """
+import os, signal, sys
+from magicid import cli
+from magicid.core.pulse import pulse
+def draw(words):
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGINT)
+    while True:
+        pulse("item")
+cli.COMMANDS["draw"] = draw
+os._exit(cli.main(["draw"]))
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin and process.stderr
+        process.stderr.close()
+        process.stdin.close()
+        assert process.wait() == 130
 
 
 def test_row_30_a_second_process_is_refused_with_pid_and_host(begun: Bench) -> None:

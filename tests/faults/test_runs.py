@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.faults.attempts import attempt
+from tests.faults.attempts import attempt, contents
 from tests.faults.conftest import Bench
 
 
@@ -30,16 +30,20 @@ def test_a_fork_with_nothing_changed_is_the_same_run(whole: Bench, bench: Bench)
 
 
 @pytest.mark.parametrize("name", ["fork", "\N{CYRILLIC SMALL LETTER ZHE}" * 127])
-def test_a_fork_that_is_killed_or_finds_the_disk_full_leaves_no_run(whole: Bench, bench: Bench, name: str) -> None:
-    words = ["fork", str(whole.run), "--out", str(bench.folder / name), "--optimize.beta", "250"]
-    code, said = attempt(words, bench.folder / "said.txt", MAGICID_FAULT="*:manifest.jsonl:written:enospc")
+def test_a_fork_that_is_killed_or_finds_the_disk_full_goes_on(whole: Bench, bench: Bench, name: str) -> None:
+    out, said_in = bench.folder / name, bench.folder / "said.txt"
+    words = ["fork", str(whole.run), "--out", str(out)]
+    code, said = attempt(words, said_in, MAGICID_FAULT="*:finetuned-001-0.mp4:written:enospc")
     assert code == 4 and "the disk is full" in said
-    assert attempt(words, bench.folder / "said.txt", MAGICID_FAULT="*:manifest.jsonl:copy:kill")[0] == -9
-    assert attempt(["runs", str(bench.folder)], bench.folder / "runs.txt") == (0, "")
+    code, said = attempt(words, said_in)
+    assert code == 2 and "is there already; go on with it (magicid resume " in said
+    for fault in ("score:*:entered:kill", ""):
+        code, said = attempt(["resume", str(out)], said_in, MAGICID_FAULT=fault)
+    assert code == 0 and contents(out) == whole.contents(), said
 
 
 def test_an_unknown_folder_and_a_fork_that_is_there_are_refused(whole: Bench, bench: Bench) -> None:
     code, said = attempt(["runs", str(bench.folder / "nowhere")], bench.folder / "said.txt")
     assert code == 2 and "no such folder; runs are folders in one" in said
     code, said = attempt(["fork", str(whole.run), "--out", str(whole.run)], bench.folder / "said.txt")
-    assert code == 2 and "is there already; a fork is a run of its own" in said
+    assert code == 2 and "is there already; go on with it" in said

@@ -121,10 +121,12 @@ def test_a_kill_inside_pruning_leaves_a_whole_checkpoint(folder: Path, monkeypat
 
 
 def test_a_harmed_checkpoint_does_not_count_as_one_of_those_kept(folder: Path) -> None:
-    (folder / "step-00000003" / "manifest.json").unlink()
+    (folder / "step-00000003" / "model.safetensors").write_bytes(b"torn")
     assert step_of(folder) == 2
     checkpoint.save(folder, state(4))
-    assert names(folder) == ["step-00000002", "step-00000004"]
+    assert names(folder) == ["step-00000002", "step-00000003", "step-00000004"]
+    checkpoint.save(folder, state(5))
+    assert names(folder) == ["step-00000004", "step-00000005"]
 
 
 def test_a_checkpoint_of_another_step_than_its_name_is_passed_over(folder: Path) -> None:

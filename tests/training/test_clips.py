@@ -1,14 +1,19 @@
 """Clips are drawn once; what a kill left whole is kept, and the rest comes out the same."""
 
+import errno
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from magicid.core.errors import DataError
+from magicid.core.errors import DataError, ResourceError
 from magicid.core.records import Video
 from magicid.core.run import Run
+from magicid.core.run_dir import Journal
 from magicid.core.seeds import item_seed
 from magicid.training import clips
 from magicid.training.clips import Wanted, make_clips
@@ -89,6 +94,28 @@ def test_a_kill_costs_the_batches_at_work_and_changes_no_clip(
     batches = [[clip.seed for clip in WANTED[i : i + 2]] for i in range(kept // 2 * 2, len(WANTED), 2)]
     assert kept == calls - 1 and sorted(drawn) == sorted(batches)
     assert len(journal.read_text().splitlines()) == len(WANTED)
+
+
+def test_what_lanes_enter_at_once_is_all_there(run: Run) -> None:
+    journal, video = Journal(run.dir, "sample"), Video("", "base", "prompt", 0, 1.0, "a.mp4", "a.safetensors", "00")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: journal.add(replace(video, id=str(i)), str(i)), range(400)))
+    again = Journal(run.dir, "sample")
+    assert all(again.get(Video, str(i)) == replace(video, id=str(i)) for i in range(400))
+
+
+def test_a_line_for_which_there_is_no_room_leaves_the_journal_whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal, video = Journal(run.dir, "sample"), Video("0", "base", "prompt", 0, 1.0, "a.mp4", "a.safetensors", "00")
+
+    def full(file: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(ResourceError, match=r"journal\.jsonl: the disk is full"):
+        patch.setattr(os, "fsync", full)
+        journal.add(video, "0")
+    journal.add(replace(video, id="1"), "1")
+    again = Journal(run.dir, "sample")
+    assert again.get(Video, "0") is None and again.get(Video, "1") == replace(video, id="1")
 
 
 @pytest.mark.parametrize("threads", [1, 3])

@@ -5,13 +5,14 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from magicid.core.errors import ResourceError
 from magicid.core.faults import reach
+from magicid.core.pulse import pulse
 
-TEMPORARY = ".tmp-"  # what is not whole yet is named so, and swept away when a run is opened
+TEMPORARY = ".tmp-"  # what is not whole yet is named so, and swept away when its run is opened
 
 
 def sha256(path: Path) -> str:
@@ -26,12 +27,14 @@ def text_digest(*texts: str) -> str:
 
 
 def digest(folder: Path) -> str:
-    """Of a folder of models: every file's name and sha256; about a second for each GB, less on many cores."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    """Of a folder of models: every file's name, size and bytes; as fast as the disk, at most about 2 GB a second."""
     found = hashlib.sha256()
-    with ThreadPoolExecutor() as pool:
-        for path, content in zip(paths, pool.map(sha256, paths), strict=True):
-            found.update(os.fsencode(f"{path.relative_to(folder).as_posix()}:{content}:"))
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        found.update(os.fsencode(f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}:"))
+        with path.open("rb") as file:
+            while block := file.read(2**24):
+                pulse("digest", path.name)
+                found.update(block)
     return found.hexdigest()
 
 
@@ -78,17 +81,24 @@ def temporary_name(path: Path) -> Path:
 
 
 def append_line(path: Path, line: str, sync: bool = False) -> None:
-    """Add a line to a file; a kill may tear it, so readers drop what has no newline. `sync`: it is on the disk then."""
-    try:
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(line + "\n")
-            file.flush()
+    """Add a line to a file, whole or not at all; `sync`: it is on the disk then.
+
+    A kill may tear it: readers drop what has no newline.
+    """
+    data = (line + "\n").encode(errors="backslashreplace")
+    with path.open("ab", buffering=0) as file:
+        before = file.tell()
+        try:
+            while data:
+                data = data[file.write(data) :]
             if sync:
                 os.fsync(file.fileno())
-    except OSError as error:
-        if no_room(error):
-            raise disk_full(path) from error
-        raise
+        except OSError as error:
+            with suppress(OSError):
+                file.truncate(before)
+            if no_room(error):
+                raise disk_full(path) from error
+            raise
 
 
 def no_room(error: BaseException) -> bool:

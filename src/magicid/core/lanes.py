@@ -14,6 +14,7 @@ from typing import TypeVar
 import torch
 
 from magicid.core.device import device
+from magicid.core.pulse import hurried
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -35,7 +36,6 @@ def side_by_side(work: Callable[[A], B], items: Sequence[A], count: int | None =
     pool = ThreadPoolExecutor(lanes, "lane", torch.set_num_threads, (threads // lanes,))
     waiting = iter(items)
     ahead: deque[Future[B]] = deque()
-    patient = True
     try:
         torch.set_num_threads(1)  # what the caller computes between results must not crowd the lanes
         while True:
@@ -43,9 +43,6 @@ def side_by_side(work: Callable[[A], B], items: Sequence[A], count: int | None =
             if not ahead:
                 return
             yield ahead.popleft().result()
-    except KeyboardInterrupt:
-        patient = False  # a second Ctrl-C does not wait for what is being made
-        raise
     finally:
-        pool.shutdown(patient, cancel_futures=True)
+        pool.shutdown(not hurried(), cancel_futures=True)
         torch.set_num_threads(threads)

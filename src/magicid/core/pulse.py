@@ -21,12 +21,18 @@ from magicid.core.faults import reach
 
 T = TypeVar("T")
 _asked: int | None = None  # the signal that asked for an end; None: nobody listens, 0: none came
+_hurried = False  # a second SIGINT came
 _beat = time.monotonic()
 
 
 def asked() -> int:
     """The signal that has asked for an end, or 0."""
     return _asked or 0
+
+
+def hurried() -> bool:
+    """Whether the end was asked for twice: nothing that is being made is waited for."""
+    return _hurried
 
 
 def beat() -> None:
@@ -70,12 +76,12 @@ def interrupted(said: str) -> Interrupted:
 @contextmanager
 def listening() -> Iterator[None]:
     """Turn SIGTERM and the first SIGINT into a request that pulses see; only in the main thread, and only once."""
-    global _asked
+    global _asked, _hurried
     if _asked is not None:
         yield
         return
     old = {}
-    _asked = 0
+    _asked, _hurried = 0, False
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError):  # not the main thread
@@ -88,12 +94,14 @@ def listening() -> Iterator[None]:
 
 
 def _ask(number: int, frame: FrameType | None) -> None:
-    global _asked
+    global _asked, _hurried
     if number == signal.SIGINT and _asked:
+        _hurried = True
         raise KeyboardInterrupt
-    if not _asked:
-        os.write(2, b"\nmagicid: stopping once what is at hand is saved; Ctrl-C again stops at once.\n")
-    _asked = number
+    first, _asked = not _asked, number
+    if first:
+        with suppress(OSError):  # who read it may be gone
+            os.write(2, b"\nmagicid: stopping once what is at hand is saved; Ctrl-C again stops at once.\n")
 
 
 @contextmanager

@@ -254,6 +254,6 @@ class Journal:
         item = {"id": key} | record.to_json()
         reach("journal", key)
         with self._turn:
-            self._items[key] = item
             append_line(self._path, json.dumps(item), sync=True)
+            self._items[key] = item
         reach("entered", key)

@@ -99,7 +99,9 @@ def write_weights(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[st
 def check_finite(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """`DataError` where a tensor that is to stand in `path` is not finite."""
     if odd := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
-        raise DataError(f"{path}: {odd} is not finite, so nothing is saved; lower the learning rate, and do this stage again.")
+        raise DataError(
+            f"{path}: {odd} is not finite, so it is not saved; lower the learning rate of what made it, and do this stage again."
+        )
 
 
 def check_model(folder: Path) -> None:

@@ -101,7 +101,8 @@ def refuse_other_photos(folder: RunDir, photos: Path) -> None:
     aside = photos / "held_out"
     taken = folder.read("prepare", Photo)
     there = {f"{'held_out/' if photo.held_out else ''}{photo.source}": photo.sha256 for photo in taken}
-    there |= json.loads((folder.root / "prepare" / LEFT_OUT).read_text())
+    left_out = folder.root / "prepare" / LEFT_OUT
+    there |= json.loads(left_out.read_text()) if left_out.exists() else {}
     now = _contents(photos, [*find_photos(photos), *(find_photos(aside) if aside.is_dir() else [])])
     if other := sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name)):
         raise UsageError(

@@ -115,8 +115,8 @@ def _endpoint(run: Run, count: int) -> list[str]:
         request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         if key := os.environ.get("MAGICID_LLM_KEY"):
             request.add_header("Authorization", f"Bearer {key}")
-        with waiting(partial(urllib.request.urlopen, request, timeout=120), "endpoint") as response:
-            lines = json.load(response)["choices"][0]["message"]["content"].splitlines()
+        answer = waiting(partial(_fetched, request), "endpoint")
+        lines = json.loads(answer)["choices"][0]["message"]["content"].splitlines()
     except (OSError, HTTPException, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".split())
         remedy = "choose --prompts.source grammar or list for the built-in prompts."
@@ -124,3 +124,8 @@ def _endpoint(run: Run, count: int) -> list[str]:
     trigger = re.compile(re.escape(run.common.trigger), re.IGNORECASE)
     kept = [trigger.sub(lambda _: run.common.trigger, line) for line in lines if trigger.search(line)]
     return [line.strip(" -*0123456789.)\t") + "." for line in kept][:count]
+
+
+def _fetched(request: urllib.request.Request) -> bytes:
+    with urllib.request.urlopen(request, timeout=120) as response:
+        return bytes(response.read())

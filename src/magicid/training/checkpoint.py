@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill at any instant: a folder is written beside, checked, renamed; only then is an old one pruned.
 
 A checkpoint `step-00000100/` holds one safetensors file a group of tensors and `manifest.json`, written last, with each
-file's sha256. A folder whose manifest is missing or does not verify is passed over as a whole, and removed.
+file's sha256. A folder whose manifest is missing or does not verify is passed over as a whole.
 """
 
 import json
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from magicid.core.errors import DataError
 from magicid.core.faults import reach
-from magicid.core.files import TEMPORARY, publish_text, sync_folder
+from magicid.core.files import TEMPORARY, publish_text, sha256, sync_folder
 from magicid.core.weights import check_finite, read_weights, write_weights
 
 Groups = dict[str, dict[str, Tensor]]
@@ -47,12 +47,28 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
     temporary.rename(final)
     sync_folder(folder)
     reach("saved", final.name)
-    whole = [path for path in sorted(folder.glob("step-*")) if path.name <= final.name][-keep:]
-    for old in set(folder.glob("step-*")) - set(whole):  # newer ones were passed over by `latest`
+    for old in _superfluous(folder, final, keep):
         gone = old.rename(old.with_name(f"{TEMPORARY}{old.name}"))  # never a half of one under its own name
         reach("prune", old.name)
         shutil.rmtree(gone)
     return final
+
+
+def _superfluous(folder: Path, final: Path, keep: int) -> list[Path]:
+    """What is newer than `final`, which `latest` passed over, and what is older than the newest `keep` whole ones."""
+    past = sorted((path for path in folder.glob("step-*") if path.name <= final.name), reverse=True)
+    newer = [path for path in folder.glob("step-*") if path.name > final.name]
+    whole = [path for path in past if path == final or _whole(path)]
+    return newer + ([path for path in past if path < whole[keep - 1]] if len(whole) >= keep else [])
+
+
+def _whole(path: Path) -> bool:
+    """Whether a checkpoint's files are those of its manifest."""
+    try:
+        files = dict(json.loads((path / "manifest.json").read_text())["files"])
+        return bool(files) and all(sha256(path / name) == digest for name, digest in files.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _name(step: int) -> str:
@@ -72,11 +88,10 @@ def load(path: Path) -> Checkpoint:
 
 
 def latest(folder: Path, say: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
-    """The newest checkpoint that verifies, or None; those that do not are said, and set aside to be swept away."""
+    """The newest checkpoint that verifies, or None; a line is said of each that does not."""
     for path in sorted(folder.glob("step-*"), reverse=True):
         try:
             return load(path)
         except DataError as error:
             say(f"{error} This checkpoint is passed over.")
-            path.rename(path.with_name(f"{TEMPORARY}{path.name}"))  # or it would count as one of those to keep
     return None

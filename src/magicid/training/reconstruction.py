@@ -1,6 +1,7 @@
 """Reconstruction: clips are learnt by the base model's own loss. Stage one trains so, and every baseline."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -90,17 +91,22 @@ def learn(
     folder = run.dir.stage(stage)
     log = Log(run.log_path(stage))
     kept = {round(settings.steps * part / SNAPSHOTS) for part in range(1, SNAPSHOTS + 1)}
+
+    def snapshot(step: int) -> Path:
+        return folder / "snapshots" / f"step-{step:08d}.safetensors"
+
     size = sum(p.numel() * p.element_size() for p in parameters.values())
     each = 3 + (average is not None)  # sizes in a checkpoint: the adapter, Adam's two moments, the average
-    there = sum(path.stat().st_size for path in folder.rglob("*.safetensors"))
-    require_room(folder, (3 * each + SNAPSHOTS + 1) * size - there, f"{stage}'s checkpoints and snapshots")
+    there = [*folder.glob("checkpoints/step-*/*"), *(file for file in map(snapshot, kept) if file.exists())]
+    needed = (3 * each + SNAPSHOTS + 1) * size - sum(path.stat().st_size for path in there)
+    require_room(folder, needed, f"{stage}'s checkpoints and snapshots")
 
     zeros = [p for name, p in parameters.items() if "lora_B" in name]  # zero at first
     quiet = 0  # until which step an alarm is not said again
 
     def after(step: int) -> None:
         if step in kept:
-            write_weights(folder / "snapshots" / f"step-{step:08d}.safetensors", parameters)
+            write_weights(snapshot(step), parameters)
         if step == min(NOTHING_LEARNT, settings.steps) and zeros and not any(p.any() for p in zeros):
             raise DataError(
                 f"{stage}: nothing is learning, every lora_B is zero after {step} steps at rate {settings.learning_rate:g}; "
