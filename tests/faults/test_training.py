@@ -74,7 +74,7 @@ def test_row_20_an_adapter_that_stays_zero_stops_the_training(run: Run) -> None:
 def test_row_21_what_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, checkpoint.Checkpoint(1, {"model": {"w": torch.ones(2)}}))
     for number in (math.nan, math.inf):
-        with pytest.raises(DataError, match=r"step-00000002/model\.safetensors: w is not finite, so nothing is saved"):
+        with pytest.raises(DataError, match=r"step-00000002/model\.safetensors: w is not finite, so it is not saved"):
             checkpoint.save(tmp_path, checkpoint.Checkpoint(2, {"model": {"w": torch.tensor([1.0, number])}}))
     found = checkpoint.latest(tmp_path)
     assert found and found.step == 1 and [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
