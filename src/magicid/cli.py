@@ -47,6 +47,8 @@ def generate(arguments: Sequence[str]) -> None:
         raise UsageError(f"steps {asked.steps}: a clip is drawn in at least 1. Choose another --steps.")
     if asked.out and not _writable(asked.out):
         raise UsageError(f"{asked.out}: a clip is one file in a folder that can be written. Choose another --out.")
+    if asked.out and asked.out.suffix.lower() != ".mp4":
+        raise UsageError(f"{asked.out}: clips are written as .mp4. Choose another --out.")
     out = asked.out or _free_name(asked.folder / "generated.mp4")
     print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps, asked.adapter))
 
@@ -258,6 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _tell("interrupted; run the same command again to go on.")
         os._exit(130)  # here, where threads that are still drawing are not waited for
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except Exception as error:
         known = _known(error)
         if known is None:

@@ -73,12 +73,12 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     """Copy a run up to the first stage whose settings differ, into `out`; returns that stage, or "" where none differs.
 
     Where that stage is a training and only its number of steps grew, its checkpoints and log come along: the training
-    goes on, at the rate that the new number gives. No stage of the old run is changed. What is copied counts as done, stage
-    by stage: a fork that is stopped is a run like any other, and goes on as one.
+    goes on, at the rate that the new number gives. No stage of the old run is changed. A fork that is stopped
+    goes on with the same command; in a folder that holds another run it is refused.
     """
     common, old = stored(folder)
-    if out.exists():
-        raise UsageError(f"{out}: is there already; go on with it (magicid resume {out}), or choose another --out.")
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"{out}: a fork is a run of its own; choose another --out.")
     stages = list(tables.STAGES)
     changed = [name for name in stages if getattr(old, name) != getattr(pipeline, name)]
     before = stages[: stages.index(changed[0])] if changed else stages
@@ -92,14 +92,17 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
         with closing(RunDir(out)) as target:
             target.freeze(source.settings() | {k: v for k, v in flatten(common, pipeline).items() if "." in k})
             require_room(out, sum(path.stat().st_size for path in files), "copies of its stages")
+            there = [name for name in stages if target.finished(name) or (out / name / "log.jsonl").exists()]
             for path in files:
                 pulse("copy", path.name)
-                publish(out / path.relative_to(folder), partial(shutil.copyfile, path))
+                relative = path.relative_to(folder)
+                if relative.parts[0] not in there:
+                    publish(out / relative, partial(shutil.copyfile, path))
     return changed[0] if changed else ""
 
 
 def _manifest_last(path: Path) -> tuple[bool, Path]:
-    return path.name.startswith("manifest."), path
+    return path.name.startswith(("manifest.", "log.")), path
 
 
 def _more_steps(old: Any, new: Any) -> bool:
