@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 from magicid.core import tables
-from magicid.core.errors import DataError, MagicIDError, ResourceError, UsageError, out_of_memory
+from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError, out_of_memory
 from magicid.core.files import disk_full, no_room
 from magicid.core.pulse import listening, pulse, watched
 
@@ -260,9 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _tell("interrupted; run the same command again to go on.")
         os._exit(130)  # here, where threads that are still drawing are not waited for
-    except BrokenPipeError:  # `| head` has read enough
+    except BrokenPipeError:  # whoever read it has gone (`| head`); a run goes on with the same command
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return Interrupted.exit_code
     except Exception as error:
         known = _known(error)
         if known is None:

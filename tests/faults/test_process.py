@@ -259,6 +259,14 @@ os._exit(cli.main(["draw"]))
         assert process.wait() == 130
 
 
+def test_a_reader_that_leaves_early_is_no_traceback() -> None:
+    words = [sys.executable, "-m", "magicid", "run", "--help"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        assert "Traceback" not in process.stderr.read()
+
+
 def test_row_30_a_second_process_is_refused_with_pid_and_host(begun: Bench) -> None:
     first, log = begun.start(MAGICID_FAULT="optimize:3.0:micro:hang"), begun.run / "optimize" / "log.jsonl"
     while not log.exists() or log.read_text().count("\n") < 3:

@@ -12,7 +12,6 @@ import numpy as np
 
 from magicid.core.errors import DataError
 from magicid.core.files import publish_text
-from magicid.core.pulse import pulse
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
@@ -71,10 +70,10 @@ def _mean_rewards(run: Run, videos: Sequence[Video]) -> tuple[float, float]:
     judges = run.judges
     images = [read_photo(run.file(photo.image)) for photo in run.photos()]
     rewards = (IdentityReward(judges.face_reward, reference_faces(images, judges.detector, judges.face_reward)), MotionReward())
-    seen = []
-    for v in videos:
-        pulse("item", v.id)
-        seen.append(observe(read_video(run.file(v.file))[0], v.prompt, run.family.geometry.fps, judges.detector))
+    seen = [
+        observe(read_video(run.file(v.file))[0], v.prompt, run.family.geometry.fps, judges.detector)
+        for v in run.each("validate", videos, len(videos))
+    ]
     values = [[reward(video).value for video in seen] for reward in rewards]
     identity, motion = (float(np.mean(found)) if (found := [v for v in vs if np.isfinite(v)]) else 0.0 for vs in values)
     return identity, motion

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -63,12 +64,19 @@ def _superfluous(folder: Path, final: Path, keep: int) -> list[Path]:
 
 
 def _whole(path: Path) -> bool:
-    """Whether a checkpoint's files are those of its manifest."""
+    """Whether a checkpoint's files are those of its manifest; their tensors are not read."""
     try:
-        files = dict(json.loads((path / "manifest.json").read_text())["files"])
-        return bool(files) and all(sha256(path / name) == digest for name, digest in files.items())
-    except (OSError, ValueError, KeyError, TypeError):
+        return all(sha256(path / name) == digest for name, digest in _manifest(path)["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """{"step": ..., "files": name -> sha256} of a checkpoint; `ValueError` where it is of another step than its folder."""
+    manifest = dict(json.loads((path / "manifest.json").read_text()))
+    if path.name != _name(manifest["step"]):
+        raise ValueError(f"its manifest is of step {manifest['step']}")
+    return manifest
 
 
 def _name(step: int) -> str:
@@ -78,9 +86,7 @@ def _name(step: int) -> str:
 def load(path: Path) -> Checkpoint:
     """Read one checkpoint folder; raises `DataError` when any part of it does not verify."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
-        if path.name != _name(manifest["step"]):
-            raise ValueError(f"its manifest is of step {manifest['step']}")
+        manifest = _manifest(path)
         groups = {Path(name).stem: read_weights(path / name, digest) for name, digest in manifest["files"].items()}
         return Checkpoint(manifest["step"], groups)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
