@@ -37,6 +37,7 @@ class Family(Protocol):
     name: str
     geometry: Geometry
     law: NoiseLaw
+    pipeline: Any  # the stock pipeline, whose parts these are
     transformer: nn.Module
     lora_targets: tuple[str, ...]  # names of the linear layers that an adapter changes
 

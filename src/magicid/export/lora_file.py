@@ -75,7 +75,7 @@ def verify(family: Family, name: str, path: Path, shown: Path | None = None) -> 
     the adapter.
     """
     shown = shown or path
-    pipeline: Any = family.pipeline  # type: ignore[attr-defined]
+    pipeline = family.pipeline
     geometry = family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     device = next(family.transformer.parameters()).device

@@ -8,7 +8,6 @@ second pass (`geometry.guidance` is 1). Left out: the image-conditioned variants
 of Llama 3's tokenizer, so a checkpoint with another tokenizer needs its own.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from magicid.core.diffusion import FlowMatching
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Condition, Geometry
+from magicid.core.model_folder import open_pipeline, read_geometry
 
 DEFAULT = Geometry(frames=61, height=720, width=1280, fps=24.0, guidance=1.0)
 # The text refiner's layers have the same short names, but diffusers cannot load an adapter of theirs by Tencent's names.
@@ -57,19 +57,8 @@ class HunyuanVideo:
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "HunyuanVideo":
         """Load a folder, with the settings in its `geometry.json` if there is one."""
-        try:
-            pipeline = HunyuanVideoPipeline.from_pretrained(str(path), dtype=dtype, use_safetensors=True)
-        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise DataError(f"{path}: no HunyuanVideo checkpoint in the diffusers layout ({reason}). Fetch it again.") from error
-        beside = Path(path) / "geometry.json"
-        try:
-            settings = json.loads(beside.read_text()) if beside.exists() else {}
-            own = {key: settings.pop(key) for key in ("embedded_guidance", "prompt_template") if key in settings}
-            geometry = Geometry(**settings) if settings else DEFAULT
-        except (OSError, ValueError, TypeError) as error:
-            rule = "it holds a geometry's fields, embedded_guidance and prompt_template. Mend it, or delete it."
-            raise DataError(f"{beside}: {error}; {rule}") from error
+        pipeline = open_pipeline(HunyuanVideoPipeline, path, dtype, "HunyuanVideo")
+        geometry, own = read_geometry(path, DEFAULT, ("embedded_guidance", "prompt_template"))
         return cls(pipeline, geometry, **own)
 
     @property

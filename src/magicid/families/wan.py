@@ -3,7 +3,6 @@
 The embedded world's base model is a small checkpoint of this family; nothing here knows which of the two it serves.
 """
 
-import json
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from magicid.core.diffusion import FlowMatching
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Condition, Geometry
+from magicid.core.model_folder import open_pipeline, read_geometry
 
 DEFAULT = Geometry(frames=81, height=480, width=832, fps=16.0, guidance=5.0)
 
@@ -42,21 +42,11 @@ class Wan:
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Wan":
         """Load a folder; `geometry.json` beside `model_index.json` overrides the family's clip size."""
-        try:
-            pipeline = WanPipeline.from_pretrained(str(path), dtype=dtype, use_safetensors=True)
-        except (OSError, ValueError, TypeError, AttributeError, LookupError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise DataError(f"{path}: no Wan checkpoint in the diffusers layout ({reason}). Fetch it again.") from error
+        pipeline = open_pipeline(WanPipeline, path, dtype, "Wan")
         if pipeline.config.get("boundary_ratio") is not None:
             rule = "a Wan 2.2 checkpoint with two transformers; one is served here. Choose Wan 2.1 or a 2.2 with one."
             raise DataError(f"{path}: boundary_ratio {pipeline.config.boundary_ratio}, {rule}")
-        beside = Path(path) / "geometry.json"
-        try:
-            geometry = Geometry(**json.loads(beside.read_text())) if beside.exists() else DEFAULT
-        except (OSError, ValueError, TypeError) as error:
-            rule = "it holds frames, height, width, fps, guidance and guidance_until. Mend it, or delete it for the family's own."
-            raise DataError(f"{beside}: {error}; {rule}") from error
-        return cls(pipeline, geometry)
+        return cls(pipeline, read_geometry(path, DEFAULT)[0])
 
     @property
     def device(self) -> torch.device:
