@@ -1,4 +1,4 @@
-"""The command line: `magicid run`, a subcommand a stage, generate, avatar, runs, resume, fork, experiment, doctor.
+"""The command line: a subcommand a stage, and those of `COMMANDS`.
 
 The table of commands is printed without importing any of them; an error is one line, and its class is the exit code.
 """
@@ -51,6 +51,20 @@ def generate(arguments: Sequence[str]) -> None:
         raise UsageError(f"{asked.out}: clips are written as .mp4. Choose another --out.")
     out = asked.out or _free_name(asked.folder / "generated.mp4")
     print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps, asked.adapter))
+
+
+def export(arguments: Sequence[str]) -> None:
+    """A run's adapter as a LoRA file, with a diffusers script and a ComfyUI workflow: magicid export RUN."""
+    from magicid.exchange import export_run
+
+    print("\n".join(map(str, _parse(export_run, arguments, "magicid export"))))
+
+
+def import_(arguments: Sequence[str]) -> None:
+    """A LoRA of another trainer (musubi, kohya, diffusers) in our layout, verified: magicid import FILE --out FILE."""
+    from magicid.exchange import import_lora
+
+    print(_parse(import_lora, arguments, "magicid import"))
 
 
 def avatar(arguments: Sequence[str]) -> None:
@@ -143,6 +157,8 @@ def fork(arguments: Sequence[str]) -> None:
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "run": run,
     "generate": generate,
+    "export": export,
+    "import": import_,
     "avatar": avatar,
     "runs": runs,
     "resume": resume,

@@ -1,7 +1,8 @@
 """Runs the unfinished stages of a run in order; a finished run has nothing left to do."""
 
 import dataclasses
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,15 @@ from magicid.core import faults, tables
 from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
+from magicid.core.files import publish_text
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
 from magicid.export.read_lora import bring_in
+from magicid.export.recipe import recipe
+from magicid.export.result import NAMES
 from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
 from magicid.metrics.picture import METHODS, write_picture
@@ -77,7 +81,8 @@ def stored(folder: Path) -> tuple[Common, Pipeline]:
     found = RunDir.read_settings(folder)
     if "photos" not in found:
         raise DataError(f"{folder}/settings.yaml: no 'photos'; bring it back, or make the run again.")
-    common = filled(Common, found | {"photos": Path(found["photos"])})
+    found |= {key: Path(found[key]) for key in ("photos", "finetune.start") if found.get(key)}
+    common = filled(Common, found)
     return common, Pipeline(**{name: filled(type(getattr(Pipeline(), name)), found, f"{name}.") for name in tables.STAGES})
 
 
@@ -107,12 +112,13 @@ def run_pipeline(
     weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
     if said := check_device(weights):
         _say(console, said)
+    start = pipeline.finetune.start_digest(out)
     if not out.exists():
         find_photos(common.photos)  # a misspelt name must leave nothing behind
     folder = RunDir(out)
     run = Run(folder, common, console)
     folder.refuse_stale()
-    folder.freeze(flatten(common, pipeline) | run.models, flatten(Common(common.photos), Pipeline()))
+    folder.freeze(flatten(common, pipeline) | run.models | start, flatten(Common(common.photos), Pipeline()))
     refuse_other_photos(folder, common.photos)
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
@@ -174,7 +180,7 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
         table.add_row(METHODS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
     console = console or Console()
     console.print(table)
-    _say(console, f"adapter: {folder.root / 'adapter.safetensors'}")
+    _say(console, f"adapter: {folder.root / NAMES['universal']}")
     _say(console, f"picture: {write_picture(folder, folder.root / 'result.png')}")
     _say(console, f"report:  {write_report(folder)}")
 
@@ -182,6 +188,20 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
 def _say(console: Console, text: str) -> None:
     """Print a line as it is: a folder's name may hold [brackets], and is not broken in two."""
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def open_run(folder: Path, customised: bool = True) -> Run:
+    """A run on the base model that it was made on; `UsageError` on another, or where its person is to be `customised` yet."""
+    directory = RunDir(folder, create=False)
+    run = Run(directory, stored(folder)[0])
+    if directory.settings().get("base_digest") != run.models["base_digest"]:
+        raise UsageError(
+            f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
+            "Bring that one back, or make the run again."
+        )
+    if customised and not directory.finished("optimize"):
+        raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid resume {folder}.")
+    return run
 
 
 def generate_clip(
@@ -196,29 +216,24 @@ def generate_clip(
     """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them.
 
     `steps` of sampling; the guidance is that of the run's own clips. `adapter` is a LoRA file that stands in the place of
-    the run's own; what is unlike that one is said on `console` (None: stderr).
+    the run's own; what is unlike that one is said on `console` (None: stderr). A .json beside the clip keeps its recipe
+    and seed.
     """
-    directory = RunDir(folder, create=False)
-    settings = directory.settings()
-    common, _ = stored(folder)
-    run = Run(directory, common)
-    if settings.get("base_digest") != run.models["base_digest"]:
-        raise UsageError(
-            f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
-            "Bring that one back, or make the run again."
-        )
-    if adapter is None and not directory.finished("optimize"):
-        raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid resume {folder}.")
+    run = open_run(folder, customised=adapter is None)
     family, geometry = run.family, run.family.geometry
-    trigger = common.trigger
-    if adapter is None:
-        load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])
+    trigger, file = run.common.trigger, adapter
+    if file is None:
+        record = run.dir.read("optimize", Adapter)[0]
+        load_adapter(run, "optimize", record)
+        file = run.file(record.file)
     else:
-        trigger = bring_in(run, "optimize", adapter, partial(_say, console or Console(stderr=True)))
+        trigger = bring_in(run, "optimize", file, partial(_say, console or Console(stderr=True)))
     text = prompt if trigger.lower() in prompt.lower() else f"{trigger}, {prompt}"
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
-    seeds, guidance = [item_seed(seed, text)], settings.get("generate.guidance")
+    noise_seed, guidance = item_seed(seed, text), run.dir.settings().get("generate.guidance")
     with lora.using(family, "optimize"):
-        latents = sample(family, family.encode_prompts([text]), run.negative, seeds, shape, steps, guidance)
+        latents = sample(family, family.encode_prompts([text]), run.negative, [noise_seed], shape, steps, guidance)
+    kept = replace(recipe(run, text, noise_seed, steps, guidance, file), trigger=trigger)
+    publish_text(out.with_suffix(".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
     write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
     return out

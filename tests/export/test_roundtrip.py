@@ -1,12 +1,10 @@
 """What is exported is what was trained: the stock pipeline, given the file, predicts what the adapter in memory predicts."""
 
-import inspect
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers.loaders import lora_conversion_utils, lora_pipeline
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,7 +18,7 @@ from magicid.core.run_dir import RunDir
 from magicid.export.lora_file import export_adapter, subject, trained_layers, verify
 from magicid.training.adapters import save_adapter
 from magicid.training.lora import LoraSettings
-from tests.families.tiny import HEAD, HEADS, adapter, tiny_family
+from tests.families.tiny import adapter
 
 RANK, ALPHA = 3, 6.0
 CASES = {
@@ -32,22 +30,6 @@ CASES = {
     "hunyuan, single blocks": ("hunyuan_video", ("single_transformer_blocks.0.attn.to_v", "1.proj_mlp")),
     "hunyuan, outputs": ("hunyuan_video", ("transformer_blocks.0.attn.to_add_out", "single_transformer_blocks.1.proj_out")),
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
-    return {name: tiny_family(name, tmp_path_factory.mktemp(name)) for name in tables.EXPORTS}
-
-
-@pytest.fixture(autouse=True)
-def tiny_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """diffusers has the full model's width written in its converter; here stands the tiny model's."""
-    name = "_convert_hunyuan_video_lora_to_diffusers"
-    source = inspect.getsource(getattr(lora_conversion_utils, name))
-    assert "hidden_size = 3072" in source
-    space = dict(vars(lora_conversion_utils))
-    exec(source.replace("hidden_size = 3072", f"hidden_size = {HEADS * HEAD}"), space)
-    monkeypatch.setattr(lora_pipeline, name, space[name])
 
 
 def export(family: Family, weights: dict[str, Tensor], scale: float = ALPHA / RANK) -> dict[str, Tensor]:

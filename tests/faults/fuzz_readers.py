@@ -7,6 +7,7 @@ from pathlib import Path
 
 from magicid.core import tables
 from magicid.core.errors import MagicIDError
+from magicid.core.interfaces import Family
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.export.read_lora import bring_in, read_lora
@@ -25,9 +26,17 @@ def _run() -> Run:
     return run
 
 
+@cache
+def _families() -> list[Family]:
+    """Every family, tiny."""
+    from tests.families.tiny import tiny_family
+
+    return [tiny_family(name, Path(tempfile.mkdtemp(prefix="fuzz-base-"))) for name in tables.IMPORTS]
+
+
 def adapter(path: Path) -> None:
     """Read a file as a LoRA of every family, and put it on the tiny Wan."""
-    for family in tables.IMPORTS:
+    for family in _families():
         with suppress(MagicIDError):
             read_lora(path, family)
     bring_in(_run(), "fuzzed", path, lambda line: None)

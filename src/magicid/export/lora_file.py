@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import save_file
@@ -20,40 +20,56 @@ from magicid.core.files import publish, sha256, text_digest
 from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import Run
+from magicid.core.run_dir import filled
 from magicid.core.seeds import noise
+from magicid.export.native import native
 from magicid.training import lora
-from magicid.training.adapters import load_adapter, read_adapter
+from magicid.training.adapters import load_adapter
 
+Layout = Literal["universal", "diffusers"]
 CHECK, LOADED = "export_check", "export_loaded"  # names of adapters in memory
 SLOT = "person"  # what a LoRA is for; experts of a model will have slots of their own
 _REMEDY = "the export is wrong for this family; use finetune.targets that it knows."
 
 
-def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metric] = ()) -> None:
+def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metric] = (), layout: Layout = "universal") -> float:
     """Write the adapter of `record` to `path` and verify it; `DataError` when anything would be lost.
 
-    `metrics` are the evaluation's: those of MagicID stand in the header.
+    `metrics` are the evaluation's: those of MagicID stand in the header. Returns what `verify` does.
     """
     settings = run.dir.settings()
-    exported = tables.load(tables.EXPORTS, "export of", run.common.family)
-    tensors = exported(read_adapter(run, record), settings["finetune.alpha"] / settings["finetune.rank"])
+    size = filled(lora.LoraSettings, settings, "finetune.")
     story: dict[str, Any] = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base}
     story |= {key: settings[key] for key in ("base_digest", "finetune.steps", "optimize.steps") if key in settings}
     story |= {"slot": SLOT, "subject": subject(run), "targets": settings["finetune.targets"]}
     story["adapter_sha256"] = record.sha256
     if scores := {m.name: round(m.value, 6) for m in metrics if m.method == "magicid" and math.isfinite(m.value)}:
         story["scores"] = scores
-    header = {"magicid": json.dumps(story)}  # one key, since safetensors writes several in random order
-
-    def write(target: Path) -> None:
-        save_file(tensors, target, metadata=header)
-        verify(run.family, CHECK, target, path)
-
     load_adapter(run, CHECK, record)
     try:
-        publish(path, write)
+        return write_lora(run.family, CHECK, size, path, story, layout)
     finally:
         lora.remove_adapter(run.family, CHECK)
+
+
+def write_lora(
+    family: Family, name: str, size: lora.LoraSettings, path: Path, story: dict[str, Any], layout: Layout = "universal"
+) -> float:
+    """Write adapter `name`, which is in memory, with its story in the header; it gets its name once it is verified."""
+    weights = lora.weights(family, name)
+    if layout == "diffusers":
+        tensors, header = native(weights, size)  # two keys of the header: safetensors writes them in random order
+    else:
+        tensors, header = tables.load(tables.EXPORTS, "export of", family.name)(weights, size.alpha / size.rank), {}
+    difference = math.nan
+
+    def write(target: Path) -> None:
+        nonlocal difference
+        save_file(tensors, target, metadata={"magicid": json.dumps(story)} | header)
+        difference = verify(family, name, target, path)
+
+    publish(path, write)
+    return difference
 
 
 def subject(run: Run) -> str:

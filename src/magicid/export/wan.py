@@ -1,5 +1,7 @@
 """Wan's own names for LoRA tensors, which ComfyUI and diffusers both load."""
 
+import re
+
 from torch import Tensor
 
 from magicid.core.errors import DataError
@@ -8,6 +10,8 @@ _PARTS = {
     "attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o",
     "ffn.net.0.proj": "ffn.0", "ffn.net.2": "ffn.2",
 }  # fmt: skip
+
+_UNIVERSAL = re.compile(r"diffusion_model\.blocks\.\d+\.((self|cross)_attn\.[qkvo]|ffn\.[02])\.lora_[AB]\.weight")
 
 
 def _universal(name: str) -> str:
@@ -19,6 +23,8 @@ def _universal(name: str) -> str:
 
 def exported(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     """Our tensors by universal names, `scale` folded into B."""
+    if odd := next((name for name in tensors if not _UNIVERSAL.fullmatch(_universal(name))), None):
+        raise DataError(f"{odd}: has no place in Wan's layout; train other layers (finetune.targets).")
     return {_universal(name): (tensor * scale if ".lora_B." in name else tensor).contiguous() for name, tensor in tensors.items()}
 
 
@@ -29,7 +35,7 @@ def imported(pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor,
         name = theirs.removeprefix("diffusion_model.")
         for ours, part in _PARTS.items():
             name = f"{name}.".replace(f".{part}.", f".{ours}.").removesuffix(".")
-        if _universal(f"{name}.")[:-1] != theirs:
+        if not _UNIVERSAL.fullmatch(f"{theirs}.lora_A.weight"):
             raise DataError(f"{theirs!r:.100} is unexpected: no layer's name in Wan's layout. Convert the file to it.")
         found[name] = pair
     return found

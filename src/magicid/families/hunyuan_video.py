@@ -52,7 +52,7 @@ class HunyuanVideo:
         for module in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
             module.requires_grad_(False).eval()
         pipeline.vae.enable_tiling()  # sides over 256 pixels, as the released code does; whole, 720p does not fit a GPU
-        self._tokens = min(256, pipeline.tokenizer.model_max_length - (prompt_template.get("crop_start") or 0))
+        self.tokens = min(256, pipeline.tokenizer.model_max_length - (prompt_template.get("crop_start") or 0))
 
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "HunyuanVideo":
@@ -81,7 +81,7 @@ class HunyuanVideo:
         embeds, pooled, mask = self.pipeline.encode_prompt(
             prompt=list(prompts),
             prompt_template=self.prompt_template,
-            max_sequence_length=self._tokens,
+            max_sequence_length=self.tokens,
             device=self.pipeline.text_encoder.device,
         )
         condition = {"encoder_hidden_states": embeds, "encoder_attention_mask": mask, "pooled_projections": pooled}

@@ -37,7 +37,7 @@ class Wan:
         config = pipeline.vae.config
         self._mean: Tensor = torch.tensor(config.latents_mean).reshape(1, -1, 1, 1, 1)
         self._std: Tensor = torch.tensor(config.latents_std).reshape(1, -1, 1, 1, 1)
-        self._tokens = min(512, pipeline.tokenizer.model_max_length)
+        self.tokens = min(512, pipeline.tokenizer.model_max_length)
 
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Wan":
@@ -67,7 +67,7 @@ class Wan:
         embeds, _ = self.pipeline.encode_prompt(
             prompt=list(prompts),
             do_classifier_free_guidance=False,
-            max_sequence_length=self._tokens,
+            max_sequence_length=self.tokens,
             device=self.device,
         )
         return {"encoder_hidden_states": embeds}

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core.files import publish_text
-from magicid.core.records import Adapter, Metric, Value, Video
+from magicid.core.records import Metric, Value, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
-from magicid.export.lora_file import export_adapter
+from magicid.export.result import NAMES, export_result
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
@@ -43,7 +43,7 @@ class Evaluate:
         publish_text(run.dir.stage("evaluate") / "values.json", json.dumps(values))
         methods = dict.fromkeys(video.origin for video in videos)
         metrics = [metric for method in methods for metric in _metrics(method, videos, values)]
-        export_adapter(run, run.dir.read("optimize", Adapter)[0], run.dir.root / "adapter.safetensors", metrics)
+        export_result(run, run.dir.root / NAMES["universal"], metrics)
         return metrics
 
 

@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from magicid.core.checks import at_least, positive
+from magicid.core.files import sha256
 from magicid.core.records import Adapter
 from magicid.core.run import Run
-from magicid.core.run_dir import filled
+from magicid.core.run_dir import RunDir, filled
+from magicid.core.weights import check_weights
+from magicid.export.read_lora import start_from
 from magicid.training import lora
 from magicid.training.loop import LoopSettings
 from magicid.training.reconstruction import STAGE_ONE, learn, reconstruction, stills
 
 NAME = "stage_one"
+START_SHA256 = "finetune.start_sha256"
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,7 @@ class Finetune:
     rank: int = 16
     alpha: float = 16.0
     targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's choice
+    start: Path | None = None  # a LoRA file to go on from (musubi, kohya, diffusers or ours); None: from nothing
     save_every_steps: int = 50  # a kill loses at most so many
 
     @classmethod
@@ -36,6 +42,15 @@ class Finetune:
     def lora(self) -> lora.LoraSettings:
         """The adapter's size, shared with stage two."""
         return lora.LoraSettings(self.rank, self.alpha, self.targets)
+
+    def start_digest(self, folder: Path) -> dict[str, str]:
+        """The sha256 of the file to start from, to be frozen with the settings; the frozen one, once the stage is done."""
+        if self.start is None:
+            return {}
+        if (folder / "finetune" / "manifest.jsonl").exists():
+            return {START_SHA256: RunDir.read_settings(folder)[START_SHA256]}
+        check_weights(self.start)
+        return {START_SHA256: sha256(self.start)}
 
     def loop(self, steps: int) -> LoopSettings:
         """The training's course for so many steps."""
@@ -56,6 +71,8 @@ class Finetune:
             return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, STAGE_ONE, step, 0)]
 
         lora.add_adapter(family, NAME, self.lora, run.common.seed)
+        if self.start:
+            start_from(run, NAME, self.start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
         with lora.using(family, NAME):
             adapter = learn(run, "finetune", lora.parameters(family, NAME), loss, self.loop(self.steps), batch=held)
         lora.remove_adapter(family, NAME)

@@ -39,6 +39,14 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
             raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
 
 
+def linear_layers(family: Family) -> dict[str, nn.Linear]:
+    """The layers that an adapter can change, by their names without any adapter in memory."""
+    parts = family.transformer.named_modules()
+    return {
+        name.removesuffix(".base_layer"): part for name, part in parts if isinstance(part, nn.Linear) and ".lora_" not in name
+    }
+
+
 def remove_adapter(family: Family, name: str) -> None:
     """Take an adapter out of memory."""
     transformer: Any = family.transformer

@@ -1,0 +1,83 @@
+"""How a clip is drawn, in numbers that another program can follow: kept beside clips, and in what stands beside an export."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magicid._version import __version__
+from magicid.core.diffusion import FlowMatching
+from magicid.core.files import sha256
+from magicid.core.interfaces import Family
+from magicid.core.records import Prompt, Record, Video
+from magicid.core.run import Run
+from magicid.core.seeds import item_seed
+from magicid.export.programs import arguments
+
+
+@dataclass(frozen=True)
+class Recipe(Record):
+    """One clip of one adapter on one base model."""
+
+    version: str  # of magicid
+    family: str
+    base: str  # a folder or a hub id
+    base_digest: str
+    trigger: str  # stands for the person
+    adapter: str  # its file
+    adapter_sha256: str
+    strength: float
+    prompt: str  # as the text encoder gets it
+    noise_seed: int  # torch.Generator().manual_seed(this) and torch.randn(noise_shape) are the noise, fp32, drawn on the CPU
+    noise_shape: tuple[int, ...]  # (1, C, F, H, W)
+    frames: int
+    height: int  # pixels
+    width: int
+    fps: float
+    steps: int  # of Euler on the flow path, or of DDIM where there is no shift
+    shift: float | None  # of the flow's times, which are even before it
+    guidance: float  # classifier-free; 1: none
+    guidance_until: float  # time, 1 noise to 0 clean, down to which it acts
+    arguments: dict[str, Any]  # of the stock pipeline, besides those above
+
+
+def recipe(run: Run, prompt: str, seed: int, steps: int, guidance: float | None, adapter: Path, strength: float = 1.0) -> Recipe:
+    """What `training/sampling.sample` does with these; `seed` is the clip's, `guidance` None the base model's own."""
+    family, geometry = run.family, run.family.geometry
+    scale = geometry.guidance if guidance is None else guidance
+    return Recipe(
+        version=__version__,
+        family=run.common.family,
+        base=str(run.base_path),
+        base_digest=run.dir.settings().get("base_digest", ""),
+        trigger=run.common.trigger,
+        adapter=str(adapter),
+        adapter_sha256=sha256(adapter),
+        strength=strength,
+        prompt=prompt,
+        noise_seed=item_seed(seed, "sample"),
+        noise_shape=(1, *family.latents_shape(geometry.frames, geometry.height, geometry.width)),
+        frames=geometry.frames,
+        height=geometry.height,
+        width=geometry.width,
+        fps=geometry.fps,
+        steps=steps,
+        shift=_shift(family),
+        guidance=scale,
+        guidance_until=geometry.guidance_until,
+        arguments=arguments(family, scale),
+    )
+
+
+def sample_recipe(run: Run, adapter: Path) -> Recipe:
+    """Of the run's first MagicID clip; of its first evaluation prompt, where no clips are drawn yet."""
+    settings = run.dir.settings()
+    prompt = next(prompt.text for prompt in run.dir.read("prompts", Prompt) if prompt.split == "evaluation")
+    seed, strength = item_seed(run.common.seed, prompt), 1.0  # as `magicid generate` has it
+    videos = run.dir.read("generate", Video) if run.dir.finished("generate") else []
+    if video := next((video for video in videos if video.origin == "magicid"), None):
+        prompt, seed, strength = video.prompt, video.seed, video.strength
+    return recipe(run, prompt, seed, settings["generate.steps"], settings.get("generate.guidance"), adapter, strength)
+
+
+def _shift(family: Family) -> float | None:
+    return family.law.shift if isinstance(family.law, FlowMatching) else None

@@ -1,0 +1,100 @@
+"""The ready diffusers script beside an export: one clip, by the stock pipeline alone, with no word of magicid in it.
+
+It draws the noise of the run's own clip and takes the same steps, so that on one machine the clip is that clip. Left out:
+quantisation and offloading beyond diffusers' plain one; how to fit a GPU is the user's.
+"""
+
+import json
+import pprint
+from importlib.metadata import version
+from string import Template
+
+from magicid.core import tables
+from magicid.export.programs import PROGRAMS, Program
+from magicid.export.recipe import Recipe
+
+_SCRIPT = Template('''"""A clip of the person, by diffusers alone.
+
+Written by magicid $version beside the adapter, whose layers and predictions were compared in diffusers $diffusers before it
+got its name; on a GPU this script is not tried. The base model's digest: $digest.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from diffusers import $pipeline
+from diffusers.utils import export_to_video
+
+BASE = $base  # a folder in the diffusers layout, or a hub id
+ADAPTER = Path(__file__).with_name($adapter_name)
+STRENGTH = $strength
+PROMPT = $prompt  # $trigger stands for the person
+SEED = $seed
+STEPS = $steps
+SHIFT = $shift
+FPS = $fps
+NOISE = $noise_shape  # batch, channels, frames, height, width of the latents
+CALL = $call
+
+cuda = torch.cuda.is_available()
+kinds = {"default": torch.bfloat16, "vae": torch.float32} if cuda else torch.float32
+pipe = $pipeline.from_pretrained(BASE, torch_dtype=kinds)
+pipe.load_lora_weights(str(ADAPTER.parent), weight_name=ADAPTER.name, adapter_name="person")
+pipe.set_adapters(["person"], [STRENGTH])
+$scheduler
+if cuda:
+    pipe.vae.enable_tiling()
+    pipe.enable_model_cpu_offload()
+$interval
+noise = torch.randn(NOISE, generator=torch.Generator().manual_seed(SEED))
+frames = pipe(prompt=PROMPT, negative_prompt="", num_inference_steps=STEPS, latents=$noise, **CALL).frames[0]
+print(export_to_video(list(frames), str(ADAPTER.with_name("clip.mp4")), fps=FPS))
+''')
+_INTERVAL = '''
+
+def end_guidance(pipe, step, time, tensors):
+    """Guidance acts down to time $until alone, 1 noise to 0 clean; the steps after it go without."""
+    if step + 1 < STEPS and pipe.scheduler.sigmas[step + 1] < $until:
+        pipe._guidance_scale = 1.0
+    return tensors
+
+
+CALL["callback_on_step_end"] = end_guidance
+'''
+
+
+def snippet(recipe: Recipe) -> str:
+    """The script, for the adapter's file that stands beside it."""
+    program = PROGRAMS.get(recipe.family, Program())
+    size = {"num_frames": recipe.frames, "height": recipe.height, "width": recipe.width}
+    interval = ""
+    if recipe.guidance_until and recipe.guidance != 1:
+        until = str(recipe.guidance_until)
+        interval = Template(_INTERVAL).substitute(until=until) if program.interval else f"# not here: guidance ends at {until}"
+    name = recipe.adapter.rpartition("/")[2]
+    return _SCRIPT.substitute(
+        version=recipe.version,
+        diffusers=version("diffusers"),
+        digest=recipe.base_digest[:16],
+        pipeline=tables.PIPELINES[recipe.family],
+        base=_text(recipe.base),
+        adapter_name=_text(name),
+        strength=recipe.strength,
+        prompt=_text(recipe.prompt),
+        trigger=_text(recipe.trigger),
+        seed=recipe.noise_seed,
+        steps=recipe.steps,
+        shift=recipe.shift,
+        fps=recipe.fps,
+        noise_shape=recipe.noise_shape,
+        call=pprint.pformat(size | recipe.arguments, sort_dicts=False, width=120),
+        scheduler=program.scheduler,
+        interval=interval,
+        noise=program.noise,
+    )
+
+
+def _text(text: str) -> str:
+    """A literal of one line, in double quotes and ASCII, whatever the text holds."""
+    return json.dumps(text)

@@ -1,0 +1,188 @@
+"""A LoRA of another trainer predicts here what it predicts there, or is refused by the name of what has no place."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from peft.utils import get_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from magicid.core import tables
+from magicid.core.errors import DataError
+from magicid.core.interfaces import Family
+from magicid.core.seeds import noise
+from magicid.export.foreign import METADATA
+from magicid.export.lora_file import LOADED
+from magicid.export.read_lora import place, read_lora
+from magicid.training import lora
+from magicid.training.lora import LoraSettings
+from tests.families.tiny import adapter
+
+RANK, ALPHA = 3, 6.0
+Tensors = dict[str, Tensor]
+
+
+def predicted(family: Family, name: str) -> Tensor:
+    """What an adapter in memory makes the model say."""
+    g = family.geometry
+    x = noise((1, *family.latents_shape(g.frames, g.height, g.width)), 0, "x")
+    with torch.no_grad(), lora.using(family, name):
+        return family.predict(x, torch.full((1,), 0.5), family.encode_prompts(["a person waves"]))
+
+
+def predicted_by(family: Family, path: Path) -> Tensor:
+    """The same, of a file that is read here."""
+    found = read_lora(path, family)
+    place(family, "elsewhere", path, found, found.layers)
+    try:
+        return predicted(family, "elsewhere")
+    finally:
+        lora.remove_adapter(family, "elsewhere")
+
+
+def universal(family: Family, weights: Tensors) -> Tensors:
+    """By the original model's names, alpha not folded in."""
+    tensors: Tensors = tables.load(tables.EXPORTS, "export of", family.name)(weights, 1.0)
+    return tensors
+
+
+def downs(tensors: Tensors, name: Callable[[str], str]) -> Tensors:
+    """kohya's suffixes, with an alpha for each layer that gives the scale ALPHA / RANK at whatever rank it has."""
+    found = {}
+    for key, tensor in tensors.items():
+        layer, _, part = key.removesuffix(".weight").rpartition(".lora_")
+        found[f"{name(layer)}.lora_{'down' if part == 'A' else 'up'}.weight"] = tensor
+        if part == "A":
+            found[f"{name(layer)}.alpha"] = torch.tensor(ALPHA / RANK * tensor.shape[0])
+    return found
+
+
+def underscored(layer: str) -> str:
+    return "lora_unet_" + layer.removeprefix("diffusion_model.").replace(".", "_")
+
+
+WRITERS: dict[str, Callable[[Family, Tensors], Tensors]] = {
+    "musubi": lambda family, weights: downs(universal(family, weights), underscored),
+    "kohya, on diffusers' modules": lambda family, weights: downs(weights, underscored),
+    "ComfyUI, with alphas": lambda family, weights: downs(universal(family, weights), lambda layer: layer),
+    "diffusion-pipe": lambda family, weights: {
+        key.replace("diffusion_model.", "transformer."): tensor * (ALPHA / RANK if ".lora_B." in key else 1)
+        for key, tensor in universal(family, weights).items()
+    },
+    "diffusers, with alphas": lambda family, weights: downs(weights, lambda layer: f"transformer.{layer}"),
+}
+
+
+@pytest.mark.parametrize("name", tables.IMPORTS)
+@pytest.mark.parametrize("layout", WRITERS)
+def test_a_lora_of_another_trainer_predicts_the_same_here(
+    families: dict[str, Family], tmp_path: Path, name: str, layout: str
+) -> None:
+    family, file = families[name], tmp_path / "lora.safetensors"
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        expected = predicted(family, "ava")
+        save_file(WRITERS[layout](family, weights), file)
+    assert torch.allclose(predicted_by(family, file), expected, atol=1e-5)
+    assert not torch.allclose(predicted_without(family), expected, atol=1e-3), "the adapter does nothing"
+
+
+def predicted_without(family: Family) -> Tensor:
+    with adapter(family, "zero", trained=False):
+        return predicted(family, "zero")
+
+
+@pytest.mark.parametrize("name", tables.IMPORTS)
+def test_what_diffusers_saves_is_read_with_its_scale(families: dict[str, Family], tmp_path: Path, name: str) -> None:
+    family, file = families[name], tmp_path / "pytorch_lora_weights.safetensors"
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)):
+        expected = predicted(family, "ava")
+        layers = get_peft_model_state_dict(family.transformer, adapter_name="ava")
+        config = family.transformer.peft_config["ava"].to_dict()  # type: ignore[operator,index,union-attr]
+        config["target_modules"] = sorted(config["target_modules"])
+        family.pipeline.save_lora_weights(tmp_path, layers, transformer_lora_adapter_metadata=config)
+    assert torch.allclose(predicted_by(family, file), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("more", [{}, {"use_rslora": True}, {"alpha_pattern": {"blocks.0.attn1.to_q": 1.5}}])
+def test_the_header_means_what_it_means_to_diffusers(
+    families: dict[str, Family], tmp_path: Path, more: dict[str, object]
+) -> None:
+    family, file = families["wan"], tmp_path / "lora.safetensors"
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        layers = sorted({key.rpartition(".lora_")[0] for key in weights})
+    config = {"r": RANK, "lora_alpha": ALPHA, "target_modules": layers} | more
+    header = {METADATA: json.dumps({f"transformer.{key}": value for key, value in config.items()})}
+    save_file({f"transformer.{key}": tensor for key, tensor in weights.items()}, file, header)
+    family.pipeline.load_lora_weights(tmp_path, weight_name=file.name, adapter_name=LOADED)
+    theirs = predicted(family, LOADED)
+    lora.remove_adapter(family, LOADED)
+    assert torch.allclose(predicted_by(family, file), theirs, atol=1e-5)
+
+
+def musubi(family: Family, path: Path) -> Path:
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        save_file(WRITERS["musubi"](family, weights), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ("lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight", "its prefix is none of diffusion_model., transformer."),
+        ("lora_unet_blocks_0_self_attn_x.lora_down.weight", "no layer's name in wan's layout. Convert the file"),
+        ("lora_unet_blocks_7_self_attn_q.lora_down.weight", "no layer's name in wan's layout. Convert the file"),
+        ("lora_unet_blocks_0_self_attn_q.dora_scale", "is unexpected; tensors are LAYER.lora_A.weight"),
+        ("lora_unet_blocks_0_self_attn_q.lora_mid.weight", "is unexpected; tensors are LAYER.lora_A.weight"),
+        ("lora_unet_blocks_0_self_attn_q.hada_w1_a", "is unexpected; tensors are LAYER.lora_A.weight"),
+        ("lora_unet_blocks_0_self_attn_q.lora_A.weight", "has lora_A twice"),
+    ],
+)
+def test_a_key_without_a_place_is_named(families: dict[str, Family], tmp_path: Path, odd: str, said: str) -> None:
+    file = musubi(families["wan"], tmp_path / "lora.safetensors")
+    tensors = load_file(file)
+    more = {odd: torch.ones(RANK, 32)}
+    if "unexpected" not in said and "twice" not in said:
+        more[odd.replace("down", "up")] = torch.ones(32, RANK)
+    save_file(tensors | more, file)
+    with pytest.raises(DataError, match=rf"lora\.safetensors: '{odd.partition('.')[0]}") as refused:
+        read_lora(file, families["wan"])
+    assert said in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_layer_by_two_names_is_refused(families: dict[str, Family], tmp_path: Path) -> None:
+    file = musubi(families["wan"], tmp_path / "lora.safetensors")
+    pair = {
+        f"transformer.blocks.0.attn1.to_q.lora_{part}.weight": torch.ones(size) for part, size in (("A", (3, 32)), ("B", (32, 3)))
+    }
+    save_file(load_file(file) | pair, file)
+    with pytest.raises(DataError, match=r"'blocks\.0\.attn1\.to_q' is there twice, by two layouts' names"):
+        read_lora(file, families["wan"])
+
+
+def test_underscores_that_can_mean_two_layers_are_refused(
+    families: dict[str, Family], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, own = musubi(families["wan"], tmp_path / "lora.safetensors"), lora.linear_layers
+    twin = "blocks_0.self_attn.q"  # as if the model had such a layer too
+    monkeypatch.setattr(lora, "linear_layers", lambda family: own(family) | {twin: own(family)["blocks.0.attn1.to_q"]})
+    with pytest.raises(DataError, match=r"can mean blocks_0\.self_attn\.q or diffusion_model\.blocks\.0\.self_attn\.q"):
+        read_lora(file, families["wan"])
+
+
+@pytest.mark.parametrize("alpha", [torch.tensor(float("nan")), torch.ones(2)])
+def test_an_alpha_is_one_finite_number(families: dict[str, Family], tmp_path: Path, alpha: Tensor) -> None:
+    file = musubi(families["wan"], tmp_path / "lora.safetensors")
+    save_file(load_file(file) | {"lora_unet_blocks_0_self_attn_q.alpha": alpha}, file)
+    with pytest.raises(DataError, match=r"self_attn_q\.alpha' \(.*\) is not a finite number"):
+        read_lora(file, families["wan"])
+
+
+@pytest.mark.parametrize("header", ["[]", "{}", '{"transformer.r": "x", "transformer.lora_alpha": 1}', '{"r": 0, "lora_alpha": 1}', "[" * 10_000])
+def test_a_header_that_is_none_is_refused(families: dict[str, Family], tmp_path: Path, header: str) -> None:
+    file = musubi(families["wan"], tmp_path / "lora.safetensors")
+    save_file(load_file(file), file, {METADATA: header})
+    with pytest.raises(DataError, match=f"its {METADATA} is not a LoRA's settings"):
+        read_lora(file, families["wan"])
