@@ -55,16 +55,16 @@ def generate(arguments: Sequence[str]) -> None:
 
 def export(arguments: Sequence[str]) -> None:
     """A run's adapter as a LoRA file, with a diffusers script and a ComfyUI workflow: magicid export RUN."""
-    from magicid.exchange import export_run
+    from magicid.exchange import Export
 
-    print("\n".join(map(str, _parse(export_run, arguments, "magicid export"))))
+    print("\n".join(map(str, _parse(Export, arguments, "magicid export").run())))
 
 
 def import_(arguments: Sequence[str]) -> None:
     """A LoRA of another trainer (musubi, kohya, diffusers) in our layout, verified: magicid import FILE --out FILE."""
-    from magicid.exchange import import_lora
+    from magicid.exchange import Import
 
-    print(_parse(import_lora, arguments, "magicid import"))
+    print(_parse(Import, arguments, "magicid import").run(_tell))
 
 
 def avatar(arguments: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
 """LoRA files out of runs and into them: `magicid export` and `magicid import`."""
 
 import os
-import sys
+from collections.abc import Callable
 from contextlib import closing
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,55 +25,50 @@ from magicid.pipeline import open_run
 SUFFIX = ".safetensors"
 
 
-def export_run(folder: Positional[Path], layout: Layout = "universal", out: Path | None = None) -> list[Path]:
-    """Write a run's adapter as a LoRA file, load it back through diffusers, and put a script and a workflow beside it.
+@dataclass(frozen=True)
+class Export:
+    """Write a run's adapter as a LoRA file, load it back through diffusers, and put a script and a workflow beside it."""
 
-    Scores stand in its header where the run is evaluated. `UsageError` where the run has no adapter yet, and `DataError`
-    where the file would lose anything.
+    folder: Positional[Path]  # a run whose stage 'optimize' is finished
+    layout: Layout = "universal"  # the original model's names, or diffusers' own with rank and alpha in the header
+    out: Path | None = None  # a .safetensors file or a folder; default: the run's folder
 
-    Args:
-        folder: a run whose stage 'optimize' is finished
-        layout: the original model's names, for diffusers and ComfyUI; or diffusers' own, with rank and alpha in the header
-        out: a .safetensors file or a folder; default: the run's folder
+    def run(self) -> list[Path]:
+        """The files written; scores stand in the header where the run is evaluated.
 
-    Returns:
-        the files written
-    """
-    run = open_run(folder)
-    with closing(run.dir):
-        metrics = run.dir.read("evaluate", Metric) if run.dir.finished("evaluate") else []
-        return export_result(run, _target(out or folder, NAMES[layout]), metrics, layout)
+        `UsageError` where the run has no adapter yet, `DataError` where the file would lose anything.
+        """
+        run = open_run(self.folder)
+        with closing(run.dir):
+            metrics = run.dir.read("evaluate", Metric) if run.dir.finished("evaluate") else []
+            return export_result(run, _target(self.out or self.folder, NAMES[self.layout]), metrics, self.layout)
 
 
-def import_lora(file: Positional[Path], out: Path, base: str = Common.base, family: str = Common.family) -> Path:
-    """Write a LoRA file of another trainer in the universal layout, verified on its base model as an export is.
+@dataclass(frozen=True)
+class Import:
+    """Write a LoRA file of another trainer in the universal layout, verified on its base model as an export is."""
 
-    What its header does not tell is said on stderr, and stays untold in the new one.
+    file: Positional[Path]  # .safetensors of musubi, kohya, diffusers or magicid
+    out: Path  # a .safetensors file or a folder
+    base: str = Common.base  # what it was made on: a folder in the diffusers layout, or "avatar", the model in the package
+    family: str = Common.family
 
-    Args:
-        file: .safetensors of musubi, kohya, diffusers or magicid
-        out: a .safetensors file or a folder
-        base: the model that it was made on: a folder in the diffusers layout, or "avatar", the small one in the package
-        family: of the base model
-
-    Returns:
-        the file written
-    """
-    say = partial(print, file=sys.stderr)
-    tables.check(tables.IMPORTS, "family", family)
-    target = _target(out, file.stem + SUFFIX)
-    if target.resolve() == file.resolve():
-        raise UsageError(f"{out}: is the file that is read; choose another --out.")
-    check_weights(file)
-    with TemporaryDirectory() as nowhere, closing(RunDir(Path(nowhere))) as directory:
-        run = Run(directory, Common(Path(nowhere), base, family))  # for its base model alone
-        directory.freeze({"base_digest": run.models["base_digest"]})
-        found = accept(run, file, say)
-        place(run.family, CHECK, file, found, found.layers)
-        story = found.story | {"version": __version__, "slot": SLOT, "targets": list(found.layers)}
-        story |= {"base": base, "imported_sha256": sha256(file)} | directory.settings()
-        write_lora(run.family, CHECK, found.size(found.layers), target, story)
-    return target
+    def run(self, say: Callable[[str], None]) -> Path:
+        """The file written; what the old header does not tell is said, and stays untold in the new one."""
+        tables.check(tables.IMPORTS, "family", self.family)
+        target = _target(self.out, self.file.stem + SUFFIX)
+        if target.resolve() == self.file.resolve():
+            raise UsageError(f"{self.out}: is the file that is read; choose another --out.")
+        check_weights(self.file)
+        with TemporaryDirectory() as nowhere, closing(RunDir(Path(nowhere))) as directory:
+            run = Run(directory, Common(Path(nowhere), self.base, self.family))  # for its base model alone
+            directory.freeze({"base_digest": run.models["base_digest"]})
+            found = accept(run, self.file, say)
+            place(run.family, CHECK, self.file, found, found.layers)
+            story = found.story | {"version": __version__, "slot": SLOT, "targets": list(found.layers)}
+            story |= {"base": self.base, "imported_sha256": sha256(self.file)} | directory.settings()
+            write_lora(run.family, CHECK, found.size(found.layers), target, story)
+        return target
 
 
 def _target(out: Path, name: str) -> Path:

@@ -1,7 +1,6 @@
 """Tiny families, and a diffusers that can convert HunyuanVideo's names at their width."""
 
 import inspect
-from pathlib import Path
 
 import pytest
 from diffusers.loaders import lora_conversion_utils, lora_pipeline

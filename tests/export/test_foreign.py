@@ -13,10 +13,12 @@ from torch import Tensor
 from magicid.core import tables
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
+from magicid.core.run import Common, Run
+from magicid.core.run_dir import RunDir
 from magicid.core.seeds import noise
 from magicid.export.foreign import METADATA
 from magicid.export.lora_file import LOADED
-from magicid.export.read_lora import place, read_lora
+from magicid.export.read_lora import place, read_lora, start_from
 from magicid.training import lora
 from magicid.training.lora import LoraSettings
 from tests.families.tiny import adapter
@@ -180,9 +182,52 @@ def test_an_alpha_is_one_finite_number(families: dict[str, Family], tmp_path: Pa
         read_lora(file, families["wan"])
 
 
-@pytest.mark.parametrize("header", ["[]", "{}", '{"transformer.r": "x", "transformer.lora_alpha": 1}', '{"r": 0, "lora_alpha": 1}', "[" * 10_000])
+@pytest.mark.parametrize(
+    "header", ["[]", "{}", '{"transformer.r": "x", "transformer.lora_alpha": 1}', '{"r": 0, "lora_alpha": 1}', "[" * 10_000]
+)
 def test_a_header_that_is_none_is_refused(families: dict[str, Family], tmp_path: Path, header: str) -> None:
     file = musubi(families["wan"], tmp_path / "lora.safetensors")
     save_file(load_file(file), file, {METADATA: header})
     with pytest.raises(DataError, match=f"its {METADATA} is not a LoRA's settings"):
         read_lora(file, families["wan"])
+
+
+@pytest.mark.parametrize("name", tables.IMPORTS)
+def test_an_adapter_starts_as_the_file_in_its_own_rank_and_scale(families: dict[str, Family], tmp_path: Path, name: str) -> None:
+    run, size = a_run(families[name], tmp_path), LoraSettings(5, 10.0)
+    file = musubi(run.family, tmp_path / "lora.safetensors")
+    expected, said = predicted_by(run.family, file), list[str]()
+    with adapter(run.family, "person", size, trained=False) as new:
+        start_from(run, "person", file, size, said.append)
+        assert torch.allclose(predicted(run.family, "person"), expected, atol=1e-5)
+        started = lora.weights(run.family, "person")
+    assert len(said) == 1 and said[0].endswith("which base and which person it was made for is unknown.")
+    for key in new:  # what rank is left over starts as ever: A random, B zero
+        more = started[key][3:] if ".lora_A." in key else started[key][:, 3:]
+        assert more.equal(new[key][3:] if ".lora_A." in key else new[key][:, 3:])
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (LoraSettings(2, 2.0), r"has rank 3, finetune\.rank 2; set --finetune\.rank 3 or more"),
+        (
+            LoraSettings(3, 3.0, ("to_k",)),
+            r"changes 12 layers that finetune\.targets does not train \(.*--finetune\.targets to_k bl",
+        ),
+    ],
+)
+def test_a_start_that_does_not_fit_is_refused_with_the_setting(
+    families: dict[str, Family], tmp_path: Path, size: LoraSettings, said: str
+) -> None:
+    run = a_run(families["wan"], tmp_path)
+    file = musubi(run.family, tmp_path / "lora.safetensors")
+    with adapter(run.family, "person", size, trained=False), pytest.raises(DataError, match=said):
+        start_from(run, "person", file, size, lambda line: None)
+
+
+def a_run(family: Family, folder: Path) -> Run:
+    run = Run(RunDir(folder / "run"), Common(folder, family=family.name))
+    run.family = family
+    run.dir.freeze({"base_digest": "0123456789abcdef"})
+    return run

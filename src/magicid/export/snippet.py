@@ -48,7 +48,7 @@ if cuda:
     pipe.enable_model_cpu_offload()
 $interval
 noise = torch.randn(NOISE, generator=torch.Generator().manual_seed(SEED))
-frames = pipe(prompt=PROMPT, negative_prompt="", num_inference_steps=STEPS, latents=$noise, **CALL).frames[0]
+frames = pipe(prompt=PROMPT, num_inference_steps=STEPS, latents=$noise, output_type="np", **CALL).frames[0]
 print(export_to_video(list(frames), str(ADAPTER.with_name("clip.mp4")), fps=FPS))
 ''')
 _INTERVAL = '''
@@ -67,7 +67,7 @@ CALL["callback_on_step_end"] = end_guidance
 def snippet(recipe: Recipe) -> str:
     """The script, for the adapter's file that stands beside it."""
     program = PROGRAMS.get(recipe.family, Program())
-    size = {"num_frames": recipe.frames, "height": recipe.height, "width": recipe.width}
+    size = {"negative_prompt": "", "num_frames": recipe.frames, "height": recipe.height, "width": recipe.width}
     interval = ""
     if recipe.guidance_until and recipe.guidance != 1:
         until = str(recipe.guidance_until)
