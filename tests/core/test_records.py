@@ -6,6 +6,7 @@ import math
 import pytest
 
 from magicid.core import records
+from magicid.export.recipe import Recipe
 
 ALL = [
     records.Photo("p", 'Ünï\ncode "x".jpg', "prepare/p.png", "prepare/p.safetensors", "00", False),
@@ -17,6 +18,28 @@ ALL = [
     records.Adapter("finetune/adapter.safetensors", "00"),
     records.ClipFigures("base", "003-0", {"face": 1 / 3}, (0.1, -2.5e-8)),
     records.Value("v", {"identity": 1e-300}),
+    Recipe(
+        "1",
+        "wan",
+        "base",
+        "00",
+        "sks",
+        "a.safetensors",
+        "00",
+        1.0,
+        "nods",
+        2**63 - 1,
+        (1, 4, 3, 8, 8),
+        5,
+        32,
+        32,
+        8.0,
+        50,
+        None,
+        3.0,
+        0.5,
+        {"guidance_scale": 3.0},
+    ),
 ]
 
 

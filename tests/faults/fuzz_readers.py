@@ -4,6 +4,10 @@ import tempfile
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+from torch import nn
 
 from magicid.core import tables
 from magicid.core.errors import MagicIDError
@@ -26,18 +30,10 @@ def _run() -> Run:
     return run
 
 
-@cache
-def _families() -> list[Family]:
-    """Every family, tiny."""
-    from tests.families.tiny import tiny_family
-
-    return [tiny_family(name, Path(tempfile.mkdtemp(prefix="fuzz-base-"))) for name in tables.IMPORTS]
-
-
 def adapter(path: Path) -> None:
     """Read a file as a LoRA of every family, and put it on the tiny Wan."""
-    for family in _families():
+    for name in tables.IMPORTS:
         with suppress(MagicIDError):
-            read_lora(path, family)
+            read_lora(path, cast(Family, SimpleNamespace(name=name, transformer=nn.Module())))  # of no layers
     bring_in(_run(), "fuzzed", path, lambda line: None)
     lora.remove_adapter(_run().family, "fuzzed")
