@@ -153,7 +153,7 @@ def test_a_family_without_an_entry_gets_a_plain_script_and_no_workflow(run: Run,
     monkeypatch.setitem(tables.PIPELINES, "new", "NewPipeline")
     new = replace(known, family="new", arguments={"guidance_scale": 5.0})
     assert workflow(new) is None and workflow(replace(known, shift=None)) is None
-    assert "from diffusers import NewPipeline\n" in snippet(new) and "'guidance_scale': 5.0}" in snippet(new)
+    assert "FlowMatchEulerDiscreteScheduler, NewPipeline\n" in snippet(new) and '"guidance_scale": 5.0,\n}' in snippet(new)
     compile(snippet(new), "snippet", "exec")
 
 

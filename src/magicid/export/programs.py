@@ -10,8 +10,6 @@ from typing import Any
 from magicid.core.interfaces import Family
 
 FLOW = """\
-from diffusers import FlowMatchEulerDiscreteScheduler
-
 pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
 evenly = [1 - i / STEPS for i in range(STEPS)]  # before the shift, as the clips of the run have them
 pipe.scheduler.set_timesteps = partial(pipe.scheduler.set_timesteps, sigmas=evenly)"""
@@ -34,7 +32,8 @@ class Program:
 
     call: dict[str, str] = field(default_factory=lambda: {"guidance_scale": "guidance"})  # pipeline's argument -> our value
     comfy: Comfy | None = None
-    scheduler: str = FLOW  # lines of the snippet that put `pipe` on the sampler of training/sampling
+    scheduler: str = "FlowMatchEulerDiscreteScheduler"  # of diffusers
+    sampler: str = FLOW  # lines of the script that put `pipe` on the sampler of training/sampling
     noise: str = "noise"  # the pipeline's `latents`, from noise (1, C, F, H, W)
     interval: bool = False  # whether `pipe._guidance_scale` may change between steps, for an interval of guidance
 

@@ -5,7 +5,6 @@ quantisation and offloading beyond diffusers' plain one; how to fit a GPU is the
 """
 
 import json
-import pprint
 from importlib.metadata import version
 from string import Template
 
@@ -23,7 +22,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import $pipeline
+from diffusers import $scheduler, $pipeline
 from diffusers.utils import export_to_video
 
 BASE = $base  # a folder in the diffusers layout, or a hub id
@@ -35,14 +34,15 @@ STEPS = $steps
 SHIFT = $shift
 FPS = $fps
 NOISE = $noise_shape  # batch, channels, frames, height, width of the latents
-CALL = $call
+CALL = {
+$call}
 
 cuda = torch.cuda.is_available()
 kinds = {"default": torch.bfloat16, "vae": torch.float32} if cuda else torch.float32
-pipe = $pipeline.from_pretrained(BASE, torch_dtype=kinds)
+pipe = $pipeline.from_pretrained(BASE, dtype=kinds)
 pipe.load_lora_weights(str(ADAPTER.parent), weight_name=ADAPTER.name, adapter_name="person")
 pipe.set_adapters(["person"], [STRENGTH])
-$scheduler
+$sampler
 if cuda:
     pipe.vae.enable_tiling()
     pipe.enable_model_cpu_offload()
@@ -68,6 +68,7 @@ def snippet(recipe: Recipe) -> str:
     """The script, for the adapter's file that stands beside it."""
     program = PROGRAMS.get(recipe.family, Program())
     size = {"negative_prompt": "", "num_frames": recipe.frames, "height": recipe.height, "width": recipe.width}
+    call = "".join(f"    {_text(argument)}: {value!r},\n" for argument, value in (size | recipe.arguments).items())
     interval = ""
     if recipe.guidance_until and recipe.guidance != 1:
         until = str(recipe.guidance_until)
@@ -88,8 +89,9 @@ def snippet(recipe: Recipe) -> str:
         shift=recipe.shift,
         fps=recipe.fps,
         noise_shape=recipe.noise_shape,
-        call=pprint.pformat(size | recipe.arguments, sort_dicts=False, width=120),
+        call=call,
         scheduler=program.scheduler,
+        sampler=program.sampler,
         interval=interval,
         noise=program.noise,
     )
