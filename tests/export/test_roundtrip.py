@@ -1,12 +1,10 @@
 """What is exported is what was trained: the stock pipeline, given the file, predicts what the adapter in memory predicts."""
 
-import inspect
 import json
 from pathlib import Path
 
 import pytest
 import torch
-from diffusers.loaders import lora_conversion_utils, lora_pipeline
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -20,7 +18,7 @@ from magicid.core.run_dir import RunDir
 from magicid.export.lora_file import export_adapter, subject, trained_layers, verify
 from magicid.training.adapters import save_adapter
 from magicid.training.lora import LoraSettings
-from tests.families.tiny import HEAD, HEADS, adapter, tiny_family
+from tests.families.tiny import adapter, tiny_family, tiny_width
 
 RANK, ALPHA = 3, 6.0
 CASES = {
@@ -31,6 +29,10 @@ CASES = {
     "hunyuan, no fused layer": ("hunyuan_video", ("transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.norm1.linear")),
     "hunyuan, single blocks": ("hunyuan_video", ("single_transformer_blocks.0.attn.to_v", "1.proj_mlp")),
     "hunyuan, outputs": ("hunyuan_video", ("transformer_blocks.0.attn.to_add_out", "single_transformer_blocks.1.proj_out")),
+    "cogvideox": ("cogvideox", ()),
+    "cogvideox, other layers": ("cogvideox", ("ff.net.0.proj", "ff.net.2", "norm1.linear", "patch_embed.text_proj", "proj_out")),
+    "ltx": ("ltx", ()),
+    "ltx, other layers": ("ltx", ("ff.net.0.proj", "ff.net.2", "caption_projection.linear_1", "proj_out")),
 }  # fmt: skip
 
 
@@ -40,14 +42,8 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
 
 
 @pytest.fixture(autouse=True)
-def tiny_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """diffusers has the full model's width written in its converter; here stands the tiny model's."""
-    name = "_convert_hunyuan_video_lora_to_diffusers"
-    source = inspect.getsource(getattr(lora_conversion_utils, name))
-    assert "hidden_size = 3072" in source
-    space = dict(vars(lora_conversion_utils))
-    exec(source.replace("hidden_size = 3072", f"hidden_size = {HEADS * HEAD}"), space)
-    monkeypatch.setattr(lora_pipeline, name, space[name])
+def width(monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_width(monkeypatch)
 
 
 def export(family: Family, weights: dict[str, Tensor], scale: float = ALPHA / RANK) -> dict[str, Tensor]:
@@ -64,7 +60,8 @@ def test_the_stock_pipeline_gets_all_that_was_trained(case: str, families: dict[
         save_file(tensors, file)
         assert len(trained_layers(family, "ava")) == len(weights) / 2
         assert verify(family, "ava", file) < 1e-4
-    assert all(key.startswith("diffusion_model.") and ".lora_" in key for key in tensors)
+    prefix = "transformer." if name == "cogvideox" else "diffusion_model."
+    assert all(key.startswith(prefix) and ".lora_" in key for key in tensors)
     assert len({t.shape[0] for key, t in tensors.items() if ".lora_A." in key}) == 1, "ranks differ"
 
 
@@ -81,7 +78,7 @@ def test_a_file_that_loses_anything_is_refused(name: str, fault: str, families: 
         elif fault != "lost":
             tensors |= pair
         if fault == "prefix":
-            tensors = {key.replace("diffusion_model.", "model."): tensor for key, tensor in tensors.items()}
+            tensors = {f"model.{key.partition('.')[2]}": tensor for key, tensor in tensors.items()}
         if fault == "alpha":
             tensors[f"{first}.alpha"] = torch.tensor(1.0)
         save_file(tensors, file)
@@ -91,12 +88,19 @@ def test_a_file_that_loses_anything_is_refused(name: str, fault: str, families: 
         assert verify(family, "ava", file) < 1e-4, "a refused file left something behind"
 
 
-def test_a_layer_without_a_universal_name_is_refused(families: dict[str, Family]) -> None:
-    family = families["hunyuan_video"]
-    with (
-        adapter(family, "ava", LoraSettings(RANK, ALPHA, ("token_refiner.refiner_blocks.0.attn.to_q",))) as weights,
-        pytest.raises(DataError, match="has no place"),
-    ):
+@pytest.mark.parametrize(
+    ("name", "layer", "said"),
+    [
+        ("hunyuan_video", "token_refiner.refiner_blocks.0.attn.to_q", "has no place"),
+        ("ltx", "proj_in", "named differently by ComfyUI and diffusers"),
+        ("ltx", "time_embed.linear", "named differently by ComfyUI and diffusers"),
+    ],
+)
+def test_a_layer_without_a_universal_name_is_refused(
+    name: str, layer: str, said: str, families: dict[str, Family]
+) -> None:
+    family = families[name]
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA, (layer,))) as weights, pytest.raises(DataError, match=said):
         export(family, weights)
 
 
