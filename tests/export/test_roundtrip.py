@@ -96,9 +96,7 @@ def test_a_file_that_loses_anything_is_refused(name: str, fault: str, families: 
         ("ltx", "time_embed.linear", "named differently by ComfyUI and diffusers"),
     ],
 )
-def test_a_layer_without_a_universal_name_is_refused(
-    name: str, layer: str, said: str, families: dict[str, Family]
-) -> None:
+def test_a_layer_without_a_universal_name_is_refused(name: str, layer: str, said: str, families: dict[str, Family]) -> None:
     family = families[name]
     with adapter(family, "ava", LoraSettings(RANK, ALPHA, (layer,))) as weights, pytest.raises(DataError, match=said):
         export(family, weights)

@@ -115,7 +115,9 @@ def hunyuan_video() -> HunyuanVideoPipeline:
 def t5() -> T5EncoderModel:
     """One layer."""
     return T5EncoderModel(
-        T5Config(vocab_size=len(WORDS), d_model=TEXT, d_kv=8, d_ff=64, num_layers=1, num_heads=4, pad_token_id=0, eos_token_id=EOS)
+        T5Config(
+            vocab_size=len(WORDS), d_model=TEXT, d_kv=8, d_ff=64, num_layers=1, num_heads=4, pad_token_id=0, eos_token_id=EOS
+        )
     )
 
 
@@ -141,7 +143,7 @@ def ltx(noisy_decoder: bool = False) -> LTXPipeline:
     """Latents of 4 channels, 2x in time, 8x in space; a noisy decoder mixes noise in, and is told a time."""
     vae = AutoencoderKLLTXVideo(
         latent_channels=4, block_out_channels=(8, 16), down_block_types=("LTXVideoDownBlock3D",) * 2,
-        decoder_block_out_channels=(8, 16), layers_per_block=(1, 1, 1), decoder_layers_per_block=(1, 1, 1),
+        decoder_block_out_channels=(8, 8), layers_per_block=(1, 1, 1), decoder_layers_per_block=(1, 1, 1),
         spatio_temporal_scaling=(True, False), decoder_spatio_temporal_scaling=(True, False),
         decoder_inject_noise=(noisy_decoder,) * 3, timestep_conditioning=noisy_decoder,
         downsample_type=("conv",) * 2, upsample_residual=(False,) * 2, upsample_factor=(1, 1),

@@ -113,7 +113,7 @@ class LTX:
             rope_interpolation_scale=(self.pipeline.vae_temporal_compression_ratio / self.geometry.fps, space, space),
             return_dict=False,
         )[0]
-        return velocity.float().transpose(1, 2).unflatten(2, (frames, height, width))
+        return velocity.float().transpose(1, 2).reshape(x_t.shape)
 
 
 def law_of(config: Any, tokens: int) -> FlowMatching:
