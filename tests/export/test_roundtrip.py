@@ -18,7 +18,8 @@ from magicid.core.run_dir import RunDir
 from magicid.export.lora_file import export_adapter, subject, trained_layers, verify
 from magicid.training.adapters import save_adapter
 from magicid.training.lora import LoraSettings
-from tests.families.tiny import adapter, tiny_family, tiny_width
+from tests.families.tiny import adapter, tiny_family
+from tests.families.width import tiny_width
 
 RANK, ALPHA = 3, 6.0
 CASES = {

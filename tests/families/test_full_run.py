@@ -16,7 +16,8 @@ from magicid.core.records import Adapter, Video
 from magicid.core.run import Common
 from magicid.core.weights import read_weights
 from magicid.pipeline import run_pipeline
-from tests.families.tiny import tiny_materials, tiny_width
+from tests.families.tiny import tiny_materials
+from tests.families.width import tiny_width
 from tests.test_pipeline import QUIET, SMALL
 
 FEW = replace(

@@ -1,6 +1,5 @@
 """Tiny random checkpoints of every family, of stock classes, in the diffusers layout: 5 x 32 x 32 clips, milliseconds a call."""
 
-import inspect
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
@@ -27,7 +25,6 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
-from diffusers.loaders import lora_conversion_utils, lora_pipeline
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
@@ -171,16 +168,6 @@ def tiny_family(name: str, folder: Path) -> Family:
     (folder / "geometry.json").write_text(json.dumps({**asdict(GEOMETRY), **SETTINGS.get(name, {})}))
     family: Family = tables.load(tables.FAMILIES, "family", name).load(folder)
     return family
-
-
-def tiny_width(monkeypatch: pytest.MonkeyPatch) -> None:
-    """diffusers has HunyuanVideo's full width written in its converter of LoRAs; afterwards there stands the tiny model's."""
-    name = "_convert_hunyuan_video_lora_to_diffusers"
-    source = inspect.getsource(getattr(lora_conversion_utils, name))
-    assert "hidden_size = 3072" in source
-    space = dict(vars(lora_conversion_utils))
-    exec(source.replace("hidden_size = 3072", f"hidden_size = {HEADS * HEAD}"), space)
-    monkeypatch.setattr(lora_pipeline, name, space[name])
 
 
 @contextmanager
