@@ -4,10 +4,21 @@ from itertools import pairwise
 
 import pytest
 import torch
+from diffusers import CogVideoXDDIMScheduler, FlowMatchEulerDiscreteScheduler
 
-from magicid.core.diffusion import FlowMatching, NoiseLaw, VariancePreserving, ddim_step
+from magicid.core.diffusion import FlowMatching, NoiseLaw, VariancePreserving, ddim_step, scaled_linear
 
-LAWS = [FlowMatching(), FlowMatching(shift=7.0), VariancePreserving("v"), VariancePreserving("eps")]
+ZERO_SNR = CogVideoXDDIMScheduler(
+    prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True, snr_shift_scale=3.0
+)
+LAWS = [
+    FlowMatching(),
+    FlowMatching(shift=7.0),
+    FlowMatching(shift=7.0, terminal=0.1),
+    VariancePreserving("v"),
+    VariancePreserving("eps"),
+    VariancePreserving("v", tuple(ZERO_SNR.alphas_cumprod.tolist())),
+]
 TIMES = torch.tensor([0.001, 0.3, 0.7, 0.999])
 X0, EPS = torch.randn(2, 4, 3, 2, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -73,3 +84,39 @@ def test_training_times_keep_their_order_and_range(law: NoiseLaw) -> None:
 def test_a_shift_bends_times_towards_noise() -> None:
     u = torch.linspace(0.01, 0.99, 9)
     assert (FlowMatching(shift=7.0).warp(u) > u).all() and torch.equal(FlowMatching().warp(u), u)
+
+
+@pytest.mark.parametrize("steps", [2, 4, 7, 30])
+def test_times_with_a_terminal_are_the_stock_schedulers(steps: int) -> None:
+    stock = FlowMatchEulerDiscreteScheduler(shift=7.0, shift_terminal=0.1)
+    stock.set_timesteps(sigmas=torch.linspace(1, 1 / steps, steps).tolist())
+    torch.testing.assert_close(FlowMatching(shift=7.0, terminal=0.1).times(steps), stock.sigmas)
+    assert FlowMatching(terminal=0.1).times(1).tolist() == [1.0, 0.0]
+
+
+def test_the_usual_levels_are_the_stock_schedulers() -> None:
+    stock = CogVideoXDDIMScheduler(snr_shift_scale=1.0)
+    torch.testing.assert_close(torch.tensor(scaled_linear(), dtype=torch.float64), stock.alphas_cumprod, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [4, 16, 30, 50])
+def test_sampling_levels_are_the_stock_trailing_ones(steps: int) -> None:
+    law = VariancePreserving()
+    ZERO_SNR.set_timesteps(steps)
+    assert (law.level(law.times(steps))[:-1] - 1).tolist() == ZERO_SNR.timesteps.tolist()
+
+
+def test_pure_noise_is_undone_by_v_alone() -> None:
+    alphas = tuple(ZERO_SNR.alphas_cumprod.tolist())
+    law, one = VariancePreserving("v", alphas), torch.ones(4)
+    assert alphas[-1] == 0 and torch.equal(law.add_noise(X0, EPS, one), EPS)
+    x0, eps = law.clean_and_noise(EPS, law.target(X0, EPS, one), one)
+    assert torch.equal(x0, X0) and torch.equal(eps, EPS)
+    with pytest.raises(ValueError, match="zero terminal SNR"):
+        VariancePreserving("eps", alphas)
+
+
+def test_there_may_be_another_number_of_levels() -> None:
+    law = VariancePreserving("v", (0.9, 0.5, 0.1, 0.01))
+    assert law.times(2).tolist() == [1.0, 0.5, 0.0] and set(law.warp(torch.linspace(0, 1, 9)).tolist()) == {0.25, 0.5, 0.75, 1.0}
+    torch.testing.assert_close(law.add_noise(X0, EPS, torch.full((4,), 0.5)), 0.5**0.5 * (X0 + EPS))

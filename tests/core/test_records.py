@@ -36,6 +36,7 @@ ALL = [
         8.0,
         50,
         None,
+        None,
         3.0,
         0.5,
         {"guidance_scale": 3.0},

@@ -63,7 +63,7 @@ def downs(tensors: Tensors, name: Callable[[str], str]) -> Tensors:
 
 
 def underscored(layer: str) -> str:
-    return "lora_unet_" + layer.removeprefix("diffusion_model.").replace(".", "_")
+    return "lora_unet_" + layer.removeprefix("diffusion_model.").removeprefix("transformer.").replace(".", "_")
 
 
 WRITERS: dict[str, Callable[[Family, Tensors], Tensors]] = {

@@ -29,6 +29,10 @@ CASES = {
     "hunyuan, no fused layer": ("hunyuan_video", ("transformer_blocks.0.ff.net.0.proj", "transformer_blocks.0.norm1.linear")),
     "hunyuan, single blocks": ("hunyuan_video", ("single_transformer_blocks.0.attn.to_v", "1.proj_mlp")),
     "hunyuan, outputs": ("hunyuan_video", ("transformer_blocks.0.attn.to_add_out", "single_transformer_blocks.1.proj_out")),
+    "cogvideox": ("cogvideox", ()),
+    "cogvideox, other layers": ("cogvideox", ("ff.net.0.proj", "ff.net.2", "norm1.linear", "patch_embed.text_proj", "proj_out")),
+    "ltx": ("ltx", ()),
+    "ltx, other layers": ("ltx", ("ff.net.0.proj", "ff.net.2", "caption_projection.linear_1", "proj_out")),
 }  # fmt: skip
 
 
@@ -46,7 +50,8 @@ def test_the_stock_pipeline_gets_all_that_was_trained(case: str, families: dict[
         save_file(tensors, file)
         assert len(trained_layers(family, "ava")) == len(weights) / 2
         assert verify(family, "ava", file) < 1e-4
-    assert all(key.startswith("diffusion_model.") and ".lora_" in key for key in tensors)
+    prefix = "transformer." if name == "cogvideox" else "diffusion_model."
+    assert all(key.startswith(prefix) and ".lora_" in key for key in tensors)
     assert len({t.shape[0] for key, t in tensors.items() if ".lora_A." in key}) == 1, "ranks differ"
 
 
@@ -63,7 +68,7 @@ def test_a_file_that_loses_anything_is_refused(name: str, fault: str, families: 
         elif fault != "lost":
             tensors |= pair
         if fault == "prefix":
-            tensors = {key.replace("diffusion_model.", "model."): tensor for key, tensor in tensors.items()}
+            tensors = {f"model.{key.partition('.')[2]}": tensor for key, tensor in tensors.items()}
         if fault == "alpha":
             tensors[f"{first}.alpha"] = torch.tensor(1.0)
         save_file(tensors, file)
@@ -73,12 +78,17 @@ def test_a_file_that_loses_anything_is_refused(name: str, fault: str, families: 
         assert verify(family, "ava", file) < 1e-4, "a refused file left something behind"
 
 
-def test_a_layer_without_a_universal_name_is_refused(families: dict[str, Family]) -> None:
-    family = families["hunyuan_video"]
-    with (
-        adapter(family, "ava", LoraSettings(RANK, ALPHA, ("token_refiner.refiner_blocks.0.attn.to_q",))) as weights,
-        pytest.raises(DataError, match="has no place"),
-    ):
+@pytest.mark.parametrize(
+    ("name", "layer", "said"),
+    [
+        ("hunyuan_video", "token_refiner.refiner_blocks.0.attn.to_q", "has no place"),
+        ("ltx", "proj_in", "named differently by ComfyUI and diffusers"),
+        ("ltx", "time_embed.linear", "named differently by ComfyUI and diffusers"),
+    ],
+)
+def test_a_layer_without_a_universal_name_is_refused(name: str, layer: str, said: str, families: dict[str, Family]) -> None:
+    family = families[name]
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA, (layer,))) as weights, pytest.raises(DataError, match=said):
         export(family, weights)
 
 

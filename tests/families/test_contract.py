@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from magicid.core import tables
-from magicid.core.diffusion import ddim_step
+from magicid.core.diffusion import FlowMatching, ddim_step
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Condition, Family
 from magicid.core.seeds import noise
@@ -92,11 +92,17 @@ def test_the_target_gives_back_clean_and_noise(family: Family) -> None:
 
 
 @torch.no_grad()
-def test_ddim_is_euler_on_the_flow_path(family: Family) -> None:
+def test_ddim_is_euler_on_the_flow_path_and_the_stock_schedulers_step_elsewhere(family: Family) -> None:
     x_t, t, condition = question(family)
     v, following = family.predict(x_t, t, condition), t - 0.2
-    euler = x_t + (following - t).reshape(-1, 1, 1, 1, 1) * v
-    torch.testing.assert_close(ddim_step(family.law, x_t, v, t, following), euler, rtol=1e-5, atol=1e-5)
+    if isinstance(family.law, FlowMatching):
+        expected = x_t + (following - t).reshape(-1, 1, 1, 1, 1) * v
+    else:
+        scheduler = family.pipeline.scheduler
+        scheduler.set_timesteps(5)  # of 0.2
+        levels = (t * 1000).round().long() - 1
+        expected = torch.cat([scheduler.step(v[i : i + 1], levels[i], x_t[i : i + 1]).prev_sample for i in range(len(t))])
+    torch.testing.assert_close(ddim_step(family.law, x_t, v, t, following), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_an_untrained_adapter_changes_nothing(family: Family) -> None:

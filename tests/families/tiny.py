@@ -9,11 +9,18 @@ from typing import Any
 
 import torch
 from diffusers import (
+    AutoencoderKLCogVideoX,
     AutoencoderKLHunyuanVideo,
+    AutoencoderKLLTXVideo,
     AutoencoderKLWan,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
     FlowMatchEulerDiscreteScheduler,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
     UniPCMultistepScheduler,
     WanPipeline,
     WanTransformer3DModel,
@@ -25,6 +32,8 @@ from transformers import (
     LlamaConfig,
     LlamaModel,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5EncoderModel,
     UMT5Config,
     UMT5EncoderModel,
 )
@@ -100,7 +109,54 @@ def hunyuan_video() -> HunyuanVideoPipeline:
     )
 
 
-BUILD: dict[str, Callable[[], Any]] = {"wan": wan, "hunyuan_video": hunyuan_video}
+def t5() -> T5EncoderModel:
+    """One layer."""
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=len(WORDS), d_model=TEXT, d_kv=8, d_ff=64, num_layers=1, num_heads=4, pad_token_id=0, eos_token_id=EOS
+        )
+    )
+
+
+def cogvideox(rotary: bool = True, patch_size_t: int | None = None, snr_shift: float = 1.0) -> CogVideoXPipeline:
+    """Latents of 4 channels, 2x in time, 4x in space; as the 5B is, unless 2B's or 1.5's settings are asked for."""
+    vae = AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 3, up_block_types=("CogVideoXUpBlock3D",) * 3, block_out_channels=(8, 8, 8),
+        latent_channels=4, layers_per_block=1, norm_num_groups=4, temporal_compression_ratio=2, scaling_factor=0.7,
+    )  # fmt: skip
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=HEADS, attention_head_dim=HEAD, in_channels=4, out_channels=4, time_embed_dim=16, text_embed_dim=TEXT,
+        num_layers=2, sample_width=8, sample_height=8, sample_frames=5, patch_size=2, patch_size_t=patch_size_t,
+        temporal_compression_ratio=2, max_text_seq_length=16, use_rotary_positional_embeddings=rotary,
+    )  # fmt: skip
+    scheduler = CogVideoXDDIMScheduler(
+        clip_sample=False, prediction_type="v_prediction", timestep_spacing="trailing", rescale_betas_zero_snr=True,
+        snr_shift_scale=snr_shift,
+    )  # fmt: skip
+    return CogVideoXPipeline(tokenizer=tokenizer(16), text_encoder=t5(), vae=vae, transformer=transformer, scheduler=scheduler)
+
+
+def ltx(noisy_decoder: bool = False) -> LTXPipeline:
+    """Latents of 4 channels, 2x in time, 8x in space; a noisy decoder mixes noise in, and is told a time."""
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=4, block_out_channels=(8, 16), down_block_types=("LTXVideoDownBlock3D",) * 2,
+        decoder_block_out_channels=(8, 8), layers_per_block=(1, 1, 1), decoder_layers_per_block=(1, 1, 1),
+        spatio_temporal_scaling=(True, False), decoder_spatio_temporal_scaling=(True, False),
+        decoder_inject_noise=(noisy_decoder,) * 3, timestep_conditioning=noisy_decoder,
+        downsample_type=("conv",) * 2, upsample_residual=(False,) * 2, upsample_factor=(1, 1),
+    )  # fmt: skip
+    vae.latents_mean, vae.latents_std = torch.tensor([0.1, -0.2, 0.3, 0.0]), torch.tensor([0.5, 1.5, 0.8, 2.0])
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=4, out_channels=4, num_attention_heads=HEADS, attention_head_dim=HEAD, cross_attention_dim=HEADS * HEAD,
+        num_layers=2, caption_channels=TEXT,
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True, base_shift=0.95, max_shift=2.05, base_image_seq_len=1024, shift_terminal=0.1
+    )
+    return LTXPipeline(scheduler=scheduler, vae=vae, text_encoder=t5(), tokenizer=tokenizer(16), transformer=transformer)
+
+
+BUILD: dict[str, Callable[[], Any]] = {"wan": wan, "hunyuan_video": hunyuan_video, "cogvideox": cogvideox, "ltx": ltx}
 SETTINGS = {"hunyuan_video": {"prompt_template": {"template": "describe : {}", "crop_start": 2}}}
 
 
@@ -130,9 +186,9 @@ def adapter(
         lora.remove_adapter(family, name)
 
 
-def tiny_materials(folder: Path) -> tuple[Path, Path]:
-    """Three photos that `centred_judges` take for one person's, and a tiny Wan: the folders of both."""
-    tiny_family("wan", folder / "base")
+def tiny_materials(folder: Path, family: str = "wan") -> tuple[Path, Path]:
+    """Three photos that `centred_judges` take for one person's, and a tiny model of a family: the folders of both."""
+    tiny_family(family, folder / "base")
     for i in range(3):
         write_png(folder / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
     return folder / "photos", folder / "base"

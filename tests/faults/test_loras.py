@@ -96,6 +96,8 @@ def products(tensors: dict[str, Tensor], scale: float = 1.0) -> dict[str, Tensor
         ("hunyuan_video", ()),
         ("hunyuan_video", ("transformer_blocks.1.attn.to_k", "single_transformer_blocks.0.proj_mlp")),
         ("hunyuan_video", ("transformer_blocks.0.ff.net.0.proj", "single_transformer_blocks.1.proj_out")),
+        ("cogvideox", ()),
+        ("ltx", ("to_q", "ff.net.2")),
     ],
 )
 def test_what_was_exported_is_read_as_it_was(
@@ -168,6 +170,21 @@ def test_row_55_keys_are_matched_both_ways(run: Run, file: Path, story: str) -> 
             DataError, match=r"is unexpected: (no layer's name in \w+'s layout|its prefix is none of diffusion_model\.)"
         ):
             brought(run, changed(file, rest | odd, targets=targets))
+
+
+@pytest.mark.parametrize("name", tables.IMPORTS)
+def test_row_55_a_name_without_a_prefix_is_refused(families: dict[str, Family], name: str, tmp_path: Path) -> None:
+    layer, path = "transformer_blocks.0.attn1.to_q", tmp_path / "lora.safetensors"
+    save_file({f"{layer}.lora_A.weight": torch.ones(2, 4), f"{layer}.lora_B.weight": torch.ones(4, 2)}, path)
+    with pytest.raises(DataError, match=rf"'{layer}' is unexpected: its prefix is none of .*\. Convert the file to one\.$"):
+        read_lora(path, families[name])
+
+
+def test_row_55_a_prefix_that_the_family_has_not_is_refused(families: dict[str, Family], tmp_path: Path) -> None:
+    layer, path = "diffusion_model.transformer_blocks.0.attn1.to_q", tmp_path / "lora.safetensors"
+    save_file({f"{layer}.lora_A.weight": torch.ones(2, 32), f"{layer}.lora_B.weight": torch.ones(32, 2)}, path)
+    with pytest.raises(DataError, match=rf"'{layer}' is unexpected: CogVideoX's layers are transformer\.NAME"):
+        read_lora(path, families["cogvideox"])
 
 
 def test_row_55_a_model_of_another_width_is_refused(run: Run, file: Path) -> None:

@@ -3,7 +3,8 @@
 Shapes: latents (B, C, F, H, W); `t` (B,) in 0..1, where 0 is clean and 1 is noise. Families compose one of these.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ class FlowMatching:
     """Rectified flow: x_t = (1 - t) x0 + t eps, v = eps - x0 (arXiv:2209.03003)."""
 
     shift: float = 1.0  # timesteps are bent towards noise: s t / (1 + (s - 1) t)
+    terminal: float = 0.0  # the last sampling time before 0; those above are stretched to it; 0: as they are
 
     def add_noise(self, x0: Tensor, eps: Tensor, t_B: Tensor) -> Tensor:
         """x_t."""
@@ -39,24 +41,43 @@ class FlowMatching:
 
     def times(self, steps: int) -> Tensor:
         """`steps + 1` sampling times from 1 down to 0."""
-        return self.warp(torch.linspace(1, 0, steps + 1))
+        times = self.warp(torch.linspace(1, 0, steps + 1))
+        if self.terminal and steps > 1:
+            times[:-1] = 1 - (1 - times[:-1]) * (1 - self.terminal) / (1 - times[-2])
+        return times
+
+
+def scaled_linear(start: float = 0.00085, end: float = 0.012, levels: int = 1000) -> tuple[float, ...]:
+    """a of each level where the roots of beta, the noise added from one level to the next, are evenly spaced."""
+    betas = torch.linspace(start**0.5, end**0.5, levels, dtype=torch.float64) ** 2
+    return tuple(torch.cumprod(1 - betas, 0).tolist())
 
 
 @dataclass(frozen=True)
 class VariancePreserving:
-    """DDPM's law, x_t = sqrt(a) x0 + sqrt(1 - a) eps, over 1,000 levels, for models that predict noise or v."""
+    """DDPM's law, x_t = sqrt(a) x0 + sqrt(1 - a) eps, over discrete levels, for models that predict noise or v.
+
+    `alphas` holds a of each level, from nearly clean to noise: what a scheduler of diffusers calls `alphas_cumprod`. The last
+    may be 0 (zero terminal SNR, arXiv:2305.08891) where v is predicted; the noise of pure noise says nothing about the clip.
+    """
 
     prediction: str = "v"  # "v" (arXiv:2202.00512) or "eps"
-    beta_start: float = 0.00085
-    beta_end: float = 0.012  # the "scaled linear" schedule
+    alphas: tuple[float, ...] = field(default_factory=scaled_linear, repr=False)
 
-    def _alpha(self, t_B: Tensor) -> Tensor:
-        betas = torch.linspace(self.beta_start**0.5, self.beta_end**0.5, 1000, dtype=torch.float64) ** 2
-        alphas = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - betas, 0)])
-        return alphas.to(t_B.device)[(t_B * 1000).round().long()]
+    def __post_init__(self) -> None:
+        if self.prediction == "eps" and self.alphas[-1] <= 0:
+            raise ValueError("prediction 'eps' with zero terminal SNR has no clip at time 1; a model must predict 'v' there.")
+
+    @cached_property
+    def _alphas(self) -> Tensor:
+        return torch.tensor([1.0, *self.alphas], dtype=torch.float64)
+
+    def level(self, t_B: Tensor) -> Tensor:
+        """Each time's level, 0 (clean) to as many as there are; a model counts them from 0 at the first noisy one."""
+        return (t_B * len(self.alphas)).round().long()
 
     def _roots(self, t_B: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        alpha = self._alpha(t_B)
+        alpha = self._alphas.to(t_B.device)[self.level(t_B)]
         return _like(alpha.sqrt(), x), _like((1 - alpha).sqrt(), x)
 
     def add_noise(self, x0: Tensor, eps: Tensor, t_B: Tensor) -> Tensor:
@@ -77,12 +98,14 @@ class VariancePreserving:
         return a * x_t - s * prediction, s * x_t + a * prediction
 
     def warp(self, u: Tensor) -> Tensor:
-        """Uniform times, on the grid of 1,000 levels and never clean."""
-        return ((u * 1000).floor() + 1).clamp(max=1000) / 1000
+        """Uniform times, on the grid of levels and never clean."""
+        levels = len(self.alphas)
+        return ((u * levels).floor() + 1).clamp(max=levels) / levels
 
     def times(self, steps: int) -> Tensor:
-        """`steps + 1` sampling times from 1 down to 0."""
-        return torch.linspace(1000, 0, steps + 1).round() / 1000
+        """`steps + 1` sampling times from 1 down to 0, "trailing" in arXiv:2305.08891: the first is pure noise."""
+        levels = len(self.alphas)
+        return torch.linspace(levels, 0, steps + 1, dtype=torch.float64).round().float() / levels
 
 
 NoiseLaw = FlowMatching | VariancePreserving

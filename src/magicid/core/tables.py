@@ -28,8 +28,15 @@ BASELINES = {  # each in a folder of its own beside the stages, made from those 
 FAMILIES = {
     "wan": "magicid.families.wan:Wan",
     "hunyuan_video": "magicid.families.hunyuan_video:HunyuanVideo",
+    "cogvideox": "magicid.families.cogvideox:CogVideoX",
+    "ltx": "magicid.families.ltx:LTX",
 }
-PIPELINES = {"wan": "WanPipeline", "hunyuan_video": "HunyuanVideoPipeline"}  # family -> class in model_index.json
+PIPELINES = {  # family -> class in model_index.json
+    "wan": "WanPipeline",
+    "hunyuan_video": "HunyuanVideoPipeline",
+    "cogvideox": "CogVideoXPipeline",
+    "ltx": "LTXPipeline",
+}
 JUDGES = {
     "avatar": "magicid.avatar.judges:avatar",
 }
@@ -41,10 +48,14 @@ REWARDS = {
 EXPORTS = {
     "wan": "magicid.export.wan:exported",
     "hunyuan_video": "magicid.export.hunyuan_video:exported",
+    "cogvideox": "magicid.export.cogvideox:exported",
+    "ltx": "magicid.export.ltx:exported",
 }
 IMPORTS = {  # the inverses of the exports
     "wan": "magicid.export.wan:imported",
     "hunyuan_video": "magicid.export.hunyuan_video:imported",
+    "cogvideox": "magicid.export.cogvideox:imported",
+    "ltx": "magicid.export.ltx:imported",
 }
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",

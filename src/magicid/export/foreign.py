@@ -18,14 +18,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from magicid.core import tables
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
+from magicid.export.renamed import Pair
 from magicid.training import lora
 
-Pair = tuple[Tensor, Tensor]  # A (r, in), B (out, r)
 UNIVERSAL, DIFFUSERS, UNDERSCORED = "diffusion_model.", "transformer.", "lora_unet_"
 METADATA = "lora_adapter_metadata"  # diffusers' header: the settings of a PEFT LoraConfig, each behind "transformer."
 
@@ -98,17 +97,14 @@ def _underscored(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
         for name in (layer, *_universal_names(family, layer, part.in_features, part.out_features)):
             known[name.removeprefix(UNIVERSAL).replace(".", "_")].add(name)
     found: dict[str, Pair] = {}
-    original: dict[str, Pair] = {}
     for name, pair in pairs.items():
-        meant = known.get(name.removeprefix(UNDERSCORED), set())
-        if len(meant) != 1:
-            said = (
-                f"can mean {' or '.join(sorted(meant))}" if meant else f"is unexpected: no layer's name in {family.name}'s layout"
-            )
+        meant = sorted(known.get(name.removeprefix(UNDERSCORED), ()))
+        layers = [_universal({m: pair}, family) if m.startswith(UNIVERSAL) else {m: pair} for m in meant]
+        if not layers or any(other.keys() != layers[0].keys() for other in layers):
+            said = f"can mean {' or '.join(meant)}" if meant else f"is unexpected: no layer's name in {family.name}'s layout"
             raise DataError(f"{name!r:.100} {said}. Convert the file to names with dots.")
-        layer = next(iter(meant))
-        (original if layer.startswith(UNIVERSAL) else found)[layer] = pair
-    return found | _universal(original, family)
+        found |= layers[0]
+    return found
 
 
 def _universal_names(family: Family, layer: str, width: int, rows: int) -> set[str]:
@@ -118,7 +114,7 @@ def _universal_names(family: Family, layer: str, width: int, rows: int) -> set[s
         exported = tables.load(tables.EXPORTS, "export of", family.name)(tensors, 1.0)
     except DataError:
         return set()
-    return {name.rpartition(".lora_")[0] for name in exported}
+    return {name.rpartition(".lora_")[0] for name in exported if name.startswith(UNIVERSAL)}
 
 
 LAYOUTS: dict[str, Callable[[dict[str, Pair], Family], dict[str, Pair]]] = {

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from magicid.core.errors import DataError
+from magicid.export.renamed import Pair
 
 MLP_RATIO = 4  # rows of a single block's `proj_mlp` over the width, in every released checkpoint
 _FUSED = {
@@ -28,8 +29,6 @@ _ALONE = {
 _LAYERS = _FUSED | {theirs: (ours,) for theirs, ours in _ALONE.items()}
 _PLACE = {(kind, ours): theirs for (kind, theirs), members in _LAYERS.items() for ours in members}
 _NAME = re.compile(r"(single_)?transformer_blocks\.(\d+)\.(.+)\.lora_A\.weight")
-
-Pair = tuple[Tensor, Tensor]  # A (r, in), B (out, r)
 
 
 def _fuse(members: list[Pair | None], rows: list[int]) -> Pair:

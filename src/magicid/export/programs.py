@@ -5,14 +5,19 @@ workflow is written. A family without `comfy` has no nodes of ComfyUI's own, or 
 """
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from magicid.core.interfaces import Family
 
 FLOW = """\
-pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
+pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT, shift_terminal=TERMINAL)
 evenly = [1 - i / STEPS for i in range(STEPS)]  # before the shift, as the clips of the run have them
 pipe.scheduler.set_timesteps = partial(pipe.scheduler.set_timesteps, sigmas=evenly)"""
+
+DDIM = """\
+same = {"timestep_spacing": "trailing", "set_alpha_to_one": True, "clip_sample": False}  # as the clips of the run have it
+pipe.scheduler = CogVideoXDDIMScheduler.from_config(pipe.scheduler.config, **same)"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,7 @@ class Comfy:
 class Program:
     """How a family is driven from elsewhere."""
 
-    call: dict[str, str] = field(default_factory=lambda: {"guidance_scale": "guidance"})  # pipeline's argument -> our value
+    call: dict[str, str] = field(default_factory=lambda: {"guidance_scale": "guidance"})  # pipeline's argument -> the family's
     comfy: Comfy | None = None
     scheduler: str = "FlowMatchEulerDiscreteScheduler"  # of diffusers
     sampler: str = FLOW  # lines of the script that put `pipe` on the sampler of training/sampling
@@ -69,10 +74,20 @@ PROGRAMS = {
             embedded="guidance_scale",
         ),
     ),
+    "cogvideox": Program(  # ComfyUI has no map from these names: export/cogvideox.py
+        call={"guidance_scale": "guidance", "max_sequence_length": "tokens"},
+        scheduler="CogVideoXDDIMScheduler",
+        sampler=DDIM,
+        noise="noise.transpose(1, 2)",
+    ),
+    "ltx": Program(  # ComfyUI reads the LoRA; its schedule has nodes of its own (LTXVScheduler), which are not written yet
+        call={"guidance_scale": "guidance", "max_sequence_length": "tokens", "frame_rate": "geometry.fps"},
+        noise="pipe._pack_latents(noise)",
+    ),
 }
 
 
 def arguments(family: Family, guidance: float) -> dict[str, Any]:
     """What the stock pipeline is called with, besides prompt, size, steps and noise."""
     call = PROGRAMS.get(family.name, Program()).call
-    return {argument: guidance if ours == "guidance" else getattr(family, ours) for argument, ours in call.items()}
+    return {argument: guidance if ours == "guidance" else attrgetter(ours)(family) for argument, ours in call.items()}

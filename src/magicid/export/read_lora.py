@@ -18,8 +18,9 @@ from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
 from magicid.core.run import Run
 from magicid.core.weights import check_weights, read_weights
-from magicid.export.foreign import Pair, header_scale, own_layers
+from magicid.export.foreign import header_scale, own_layers
 from magicid.export.lora_file import SLOT, subject
+from magicid.export.renamed import Pair
 from magicid.training import lora
 
 MOST_RANK = 1024

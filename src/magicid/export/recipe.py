@@ -7,7 +7,6 @@ from typing import Any
 from magicid._version import __version__
 from magicid.core.diffusion import FlowMatching
 from magicid.core.files import sha256
-from magicid.core.interfaces import Family
 from magicid.core.records import Prompt, Record, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
@@ -35,6 +34,7 @@ class Recipe(Record):
     fps: float
     steps: int  # of Euler on the flow path, or of DDIM where there is no shift
     shift: float | None  # of the flow's times, which are even before it
+    terminal: float | None  # the flow's last time before 0, to which those above are stretched
     guidance: float  # classifier-free; 1: none
     guidance_until: float  # time, 1 noise to 0 clean, down to which it acts
     arguments: dict[str, Any]  # of the stock pipeline, besides those above
@@ -42,7 +42,7 @@ class Recipe(Record):
 
 def recipe(run: Run, prompt: str, seed: int, steps: int, guidance: float | None, adapter: Path, strength: float = 1.0) -> Recipe:
     """What `training/sampling.sample` does with these; `seed` is the clip's, `guidance` None the base model's own."""
-    family, geometry = run.family, run.family.geometry
+    family, geometry, law = run.family, run.family.geometry, run.family.law
     scale = geometry.guidance if guidance is None else guidance
     return Recipe(
         version=__version__,
@@ -61,7 +61,8 @@ def recipe(run: Run, prompt: str, seed: int, steps: int, guidance: float | None,
         width=geometry.width,
         fps=geometry.fps,
         steps=steps,
-        shift=_shift(family),
+        shift=law.shift if isinstance(law, FlowMatching) else None,
+        terminal=(law.terminal or None) if isinstance(law, FlowMatching) else None,
         guidance=scale,
         guidance_until=geometry.guidance_until,
         arguments=arguments(family, scale),
@@ -77,7 +78,3 @@ def sample_recipe(run: Run, adapter: Path) -> Recipe:
     if video := next((video for video in videos if video.origin == "magicid"), None):
         prompt, seed, strength = video.prompt, video.seed, video.strength
     return recipe(run, prompt, seed, settings["generate.steps"], settings.get("generate.guidance"), adapter, strength)
-
-
-def _shift(family: Family) -> float | None:
-    return family.law.shift if isinstance(family.law, FlowMatching) else None

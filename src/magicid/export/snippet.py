@@ -32,6 +32,7 @@ PROMPT = $prompt  # $trigger stands for the person
 SEED = $seed
 STEPS = $steps
 SHIFT = $shift
+TERMINAL = $terminal
 FPS = $fps
 NOISE = $noise_shape  # batch, channels, frames, height, width of the latents
 CALL = {
@@ -87,6 +88,7 @@ def snippet(recipe: Recipe) -> str:
         seed=recipe.noise_seed,
         steps=recipe.steps,
         shift=recipe.shift,
+        terminal=recipe.terminal,
         fps=recipe.fps,
         noise_shape=recipe.noise_shape,
         call=call,

@@ -5,6 +5,7 @@ import re
 from torch import Tensor
 
 from magicid.core.errors import DataError
+from magicid.export.renamed import Pair, renamed
 
 _PARTS = {
     "attn1": "self_attn", "attn2": "cross_attn", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "o",
@@ -25,10 +26,10 @@ def exported(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
     """Our tensors by universal names, `scale` folded into B."""
     if odd := next((name for name in tensors if not _UNIVERSAL.fullmatch(_universal(name))), None):
         raise DataError(f"{odd}: has no place in Wan's layout; train other layers (finetune.targets).")
-    return {_universal(name): (tensor * scale if ".lora_B." in name else tensor).contiguous() for name, tensor in tensors.items()}
+    return renamed(tensors, scale, _universal)
 
 
-def imported(pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
+def imported(pairs: dict[str, Pair]) -> dict[str, Pair]:
     """A (r, in) and B (out, r) of layers by our names, from those by universal ones; the inverse of `exported` at scale 1."""
     found = {}
     for theirs, pair in pairs.items():

@@ -21,7 +21,7 @@ NOTE = (
 def workflow(recipe: Recipe) -> dict[str, Node] | None:
     """Nodes by their numbers, or None for a family that ComfyUI is not known to sample with such a LoRA."""
     program = PROGRAMS.get(recipe.family)
-    if program is None or program.comfy is None or recipe.shift is None:
+    if program is None or program.comfy is None or recipe.shift is None or recipe.terminal:
         return None
     comfy, nodes = program.comfy, dict[str, Node]()
 

@@ -26,6 +26,9 @@ def recomputing(transformer: nn.Module, level: Level) -> Iterator[None]:
                whose gradient is due at once.
     attention: as well, and in late blocks, behind which the most inputs wait, only the inputs of attentions are kept
                when the block is computed again; each is computed once more.
+
+    What comes out has the same bits, but for "attention" where a block adds an attention's output to the very input of it
+    (LTX's cross-attention): that input's gradients are summed in another order.
     """
     if level == "nothing":
         yield
