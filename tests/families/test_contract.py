@@ -16,7 +16,7 @@ from magicid.core.seeds import noise
 from magicid.training import lora, sampling
 from tests.families.tiny import GEOMETRY, adapter, tiny_family
 
-PROMPTS = ["a person waves", "a person walks in the park and sits", ""]
+PROMPTS = ["a person waves", 'a person walks in the "park" and sits', ""]  # quotes: text to be shown
 
 
 def shape(family: Family) -> tuple[int, int, int, int]:

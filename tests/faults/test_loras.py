@@ -30,7 +30,7 @@ from tests.faults.guards import Guard
 GUARDS = {
     54: Guard("export/read_lora.py", "if not tensor.is_floating_point():", "if False:"),
     55: Guard("export/read_lora.py", 'if story.get("base_digest", own) != own:', "if False:"),
-    56: Guard("export/read_lora.py", 'if story.get("slot", SLOT) != SLOT:', "if False:"),
+    56: Guard("export/read_lora.py", "if own != slot:", "if False:"),
 }
 RANK, ALPHA = 3, 6.0
 SETTINGS = {"finetune.rank": RANK, "finetune.alpha": ALPHA, "finetune.targets": [], "base_digest": "0123456789abcdef"}

@@ -28,8 +28,13 @@ BASELINES = {  # each in a folder of its own beside the stages, made from those 
 FAMILIES = {
     "wan": "magicid.families.wan:Wan",
     "hunyuan_video": "magicid.families.hunyuan_video:HunyuanVideo",
+    "hunyuan_video15": "magicid.families.hunyuan_video15:HunyuanVideo15",
 }
-PIPELINES = {"wan": "WanPipeline", "hunyuan_video": "HunyuanVideoPipeline"}  # family -> class in model_index.json
+PIPELINES = {  # family -> class in model_index.json
+    "wan": "WanPipeline",
+    "hunyuan_video": "HunyuanVideoPipeline",
+    "hunyuan_video15": "HunyuanVideo15Pipeline",
+}
 JUDGES = {
     "avatar": "magicid.avatar.judges:avatar",
 }
@@ -41,10 +46,12 @@ REWARDS = {
 EXPORTS = {
     "wan": "magicid.export.wan:exported",
     "hunyuan_video": "magicid.export.hunyuan_video:exported",
+    "hunyuan_video15": "magicid.export.hunyuan_video15:exported",
 }
 IMPORTS = {  # the inverses of the exports
     "wan": "magicid.export.wan:imported",
     "hunyuan_video": "magicid.export.hunyuan_video:imported",
+    "hunyuan_video15": "magicid.export.hunyuan_video15:imported",
 }
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",
