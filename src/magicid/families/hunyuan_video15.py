@@ -43,9 +43,10 @@ class HunyuanVideo15:
         self.geometry = geometry
         self.transformer: nn.Module = pipeline.transformer
         self.law = FlowMatching(shift=float(pipeline.scheduler.config.get("shift") or 1.0))
-        self.lora_targets: tuple[str, ...] = tuple(
-            name for name, _ in pipeline.transformer.named_modules() if _ATTENTION.fullmatch(name)
-        )
+        last = f"transformer_blocks.{len(pipeline.transformer.transformer_blocks) - 1}.attn."
+        unread = {last + "add_q_proj", last + "to_add_out"}  # nobody reads the text states of the last block
+        names = [name for name, _ in pipeline.transformer.named_modules() if _ATTENTION.fullmatch(name)]
+        self.lora_targets: tuple[str, ...] = tuple(name for name in names if name not in unread)
         for module in (pipeline.transformer, pipeline.vae, pipeline.text_encoder, pipeline.text_encoder_2):
             module.requires_grad_(False).eval()
         pipeline.vae.enable_slicing()  # its attention fails on several clips at once (diffusers 0.42)
@@ -77,9 +78,8 @@ class HunyuanVideo15:
 
     @property
     def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
-        """Qwen2.5-VL, then ByT5."""
-        pipeline = self.pipeline
-        return ((pipeline.tokenizer, pipeline.text_encoder), (pipeline.tokenizer_2, pipeline.text_encoder_2))
+        """Qwen2.5-VL alone: ByT5 reads no prompt, only what stands in quotes."""
+        return ((self.pipeline.tokenizer, self.pipeline.text_encoder),)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """Qwen's states (B, L, D) two layers under the top, ByT5's of what stands in quotes (B, 256, D), and their masks."""

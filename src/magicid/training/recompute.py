@@ -91,7 +91,8 @@ class _Again(torch.autograd.Function):
     def backward(context: Any, *outer: Tensor | None) -> Any:  # type: ignore[override]
         """The call again, with a record, and its gradient."""
         given = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in context.saved_tensors]
-        with torch.enable_grad(), torch.autocast(*context.precision):
+        # no cache: it would cast a given fp32 tensor once for all its uses, and sum their gradients in bf16
+        with torch.enable_grad(), torch.autocast(*context.precision, cache_enabled=False):
             result = context.call(*given)
         results = result if isinstance(result, tuple) else (result,)
         pairs = [(value, gradient) for value, gradient in zip(results, outer, strict=True) if gradient is not None]
