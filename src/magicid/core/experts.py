@@ -31,7 +31,12 @@ class Experts(nn.Module):
             return super().__getattr__(name)
         except AttributeError:
             own = [getattr(expert, name) for expert in (self.high, self.low)]
-        return own[0] if not callable(own[0]) else lambda *given, **named: [call(*given, **named) for call in own][0]
+
+        def both(*given: Any, **named: Any) -> Any:
+            first, _ = [call(*given, **named) for call in own]
+            return first
+
+        return both if callable(own[0]) else own[0]
 
 
 def networks(transformer: nn.Module) -> tuple[nn.Module, ...]:

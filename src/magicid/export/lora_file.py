@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from magicid._version import __version__
@@ -49,11 +49,12 @@ def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metr
     def put(left: list[tuple[str, Path]], written: list[Path]) -> None:
         """One file inside the other: none has its name before all are verified."""
         if not left:
-            return verify(run.family, CHECK, written[0], path, *written[1:])
+            verify(run.family, CHECK, written[0], path, *written[1:])
+            return
         (slot, file), *rest = left
+        header = {"magicid": json.dumps(story | {"slot": slot})}  # one key, since safetensors writes several in random order
 
         def write(target: Path) -> None:
-            header = {"magicid": json.dumps(story | {"slot": slot})}  # one key, since safetensors writes several in random order
             save_file(exported(of_slot(tensors, slot), scale), target, metadata=header)
             put(rest, [*written, target])
 
@@ -109,6 +110,8 @@ def verify(family: Family, name: str, path: Path, shown: Path | None = None, *ot
     trained = trained_layers(family, name)
     try:
         for file in (path, *others):
+            if foreign := [key for key in load_file(file) if ".lora_" not in key]:  # which some loaders skip without a word
+                raise DataError(f"{shown}: {foreign[0]} is no tensor of a LoRA; {_REMEDY}")
             _load(family.pipeline, file, **({"load_into_transformer_2": True} if file in others else {}))
         loaded = trained_layers(family, LOADED)
         if loaded != trained:

@@ -84,15 +84,15 @@ class _Again(torch.autograd.Function):
         context.call, context.weights = call, tensors[count:]
         context.save_for_backward(*tensors[:count])
         kind = tensors[0].device.type
-        context.precision = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        cached = False  # else a given fp32 tensor is cast once for all its uses, and their gradients are summed in bf16
+        context.precision = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cached
         return call(*tensors[:count])
 
     @staticmethod
     def backward(context: Any, *outer: Tensor | None) -> Any:  # type: ignore[override]
         """The call again, with a record, and its gradient."""
         given = [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in context.saved_tensors]
-        # no cache: it would cast a given fp32 tensor once for all its uses, and sum their gradients in bf16
-        with torch.enable_grad(), torch.autocast(*context.precision, cache_enabled=False):
+        with torch.enable_grad(), torch.autocast(*context.precision):
             result = context.call(*given)
         results = result if isinstance(result, tuple) else (result,)
         pairs = [(value, gradient) for value, gradient in zip(results, outer, strict=True) if gradient is not None]
