@@ -70,10 +70,11 @@ def wan() -> WanPipeline:
     text = UMT5Config(
         vocab_size=len(WORDS), d_model=TEXT, d_kv=8, d_ff=64, num_layers=1, num_heads=4, pad_token_id=0, eos_token_id=EOS
     )
+    transformer = wan_transformer()
     return WanPipeline(
         tokenizer=tokenizer(16),
         text_encoder=UMT5EncoderModel(text),
-        transformer=wan_transformer(),
+        transformer=transformer,
         vae=vae,
         scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
     )

@@ -1,9 +1,9 @@
 """diffusers' own names for LoRA tensors of HunyuanVideo 1.5, `transformer.transformer_blocks.0.attn.to_q.lora_A.weight`.
 
 By running (diffusers 0.42): the stock pipeline has no `load_lora_weights`; its transformer's `load_lora_adapter` reads these
-names, skips all others without a word, and takes files without alphas at a scale of 1. By reading alone: ComfyUI's map for
-Hunyuan video models knows the original layers' names (`diffusion_model.double_blocks.0.img_attn_qkv`) and has none for
-these. Left out: a file for ComfyUI, which could not be loaded back here.
+names, skips all others without a word, and uses files without alphas at a scale of 1. By reading alone: ComfyUI's map for
+Hunyuan video models knows the original layers (`diffusion_model.double_blocks...`) and has none of these names. Left out:
+a file for ComfyUI, which nothing here could load back.
 """
 
 from torch import Tensor
