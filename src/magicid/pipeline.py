@@ -174,7 +174,8 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
         table.add_row(METHODS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
     console = console or Console()
     console.print(table)
-    _say(console, f"adapter: {folder.root / 'adapter.safetensors'}")
+    for file in sorted(folder.root.glob("adapter*.safetensors")):  # two where the model has two experts
+        _say(console, f"adapter: {file}")
     _say(console, f"picture: {write_picture(folder, folder.root / 'result.png')}")
     _say(console, f"report:  {write_report(folder)}")
 

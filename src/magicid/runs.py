@@ -85,7 +85,7 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     with closing(RunDir(folder, create=False)) as source:  # held, so that it does not change under the copy
         parts = [folder / name for name in before if source.finished(name)]
         if folder / stages[-1] in parts:
-            parts.append(folder / "adapter.safetensors")
+            parts += sorted(folder.glob("adapter*.safetensors"))  # two where the model has two experts
         if changed and changed[0] in MORE and _more_steps(getattr(old, changed[0]), getattr(pipeline, changed[0])):
             parts += [folder / changed[0] / part for part in ("checkpoints", "snapshots", "log.jsonl")]
         files = [path for part in parts for path in sorted([part, *part.rglob("*")], key=_manifest_last) if path.is_file()]

@@ -24,7 +24,8 @@ class Geometry:
     width: int
     fps: float
     guidance: float  # classifier-free guidance scale; 1 means none
-    guidance_until: float = 0.0  # time, 1 noise to 0 clean, down to which guidance acts; below it the model speaks for itself
+    guidance_until: float = 0.0  # time, 1 noise to 0 clean, down to which guidance acts so
+    guidance_after: float = 1.0  # the scale below that time; 1: the model speaks for itself
 
 
 Condition = dict[str, Tensor]  # what a transformer is told besides x_t and t; every tensor's first dimension is B

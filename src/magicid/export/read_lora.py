@@ -19,7 +19,7 @@ from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
 from magicid.core.run import Run
 from magicid.core.weights import check_weights, read_weights
-from magicid.export.lora_file import SLOT, subject
+from magicid.export.lora_file import SLOT, slot_files, subject
 from magicid.training import lora
 
 MOST_RANK = 1024
@@ -51,14 +51,30 @@ def read_lora(path: Path, family: str) -> Lora:
     return Lora(_one_rank(layers), story, kinds)
 
 
+def read_slots(path: Path, family: Family) -> Lora:
+    """What the files of all slots hold, by the names of the family's adapters; `path` is the first of them.
+
+    `DataError` where a file is for another slot, or the files of a model's experts were not written together.
+    """
+    files = slot_files(family, path)
+    found = {slot: _of_slot(slot, file, path, family.name) for slot, file in files.items()}
+    first = found[next(iter(files))]
+    if len({lora.story.get("adapter_sha256") for lora in found.values()}) > 1:
+        named = " and ".join(map(str, files.values()))
+        raise DataError(f"{named}: not of one export; experts are trained together. Use the files that one run wrote.")
+    if len(found) == 1:
+        return first
+    tensors = {f"{slot}.{key}": tensor for slot, lora in found.items() for key, tensor in lora.tensors.items()}
+    return Lora(tensors, first.story, tuple(sorted({kind for lora in found.values() for kind in lora.cast_from})))
+
+
 def bring_in(run: Run, name: str, path: Path, say: Callable[[str], None]) -> str:
     """Put the file's LoRA into the family as adapter `name`; its trigger words.
 
     What is unlike the run's own is said, and what cannot fit is a `DataError`: another slot, another base, other layers.
     """
-    found = read_lora(path, run.common.family)
+    found = read_slots(path, run.family)
     story = found.story
-    _refuse_other_slot(path, story)
     _refuse_other_base(path, story, run.dir.settings().get("base_digest"))
     if found.cast_from:
         say(f"{path}: {', '.join(found.cast_from)} is cast to float32.")
@@ -83,9 +99,16 @@ def bring_in(run: Run, name: str, path: Path, say: Callable[[str], None]) -> str
     return str(trigger)
 
 
-def _refuse_other_slot(path: Path, story: dict[str, Any]) -> None:
-    if story.get("slot", SLOT) != SLOT:
-        raise DataError(f"{path}: a LoRA for the slot {story['slot']!r}; here is one for {SLOT!r} only. Use one exported for it.")
+def _of_slot(slot: str, file: Path, path: Path, family: str) -> Lora:
+    """The file of a slot, where `path` is the first slot's; of experts, the header must say which it is for."""
+    if file != path and not file.is_file():
+        raise DataError(f"{path}: the expert {slot!r} has a file of its own, and {file} is not there. Put it beside this one.")
+    found = read_lora(file, family)
+    own = found.story.get("slot", SLOT)
+    if own != slot:
+        remedy = "Use one exported for it." if slot == SLOT else "Name the file for 'high'; that for 'low' is found beside it."
+        raise DataError(f"{file}: a LoRA for the slot {own!r}; here is one for {slot!r} only. {remedy}")
+    return found
 
 
 def _refuse_other_base(path: Path, story: dict[str, Any], own: str | None) -> None:
