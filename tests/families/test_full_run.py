@@ -63,10 +63,11 @@ def test_a_run_ends_with_a_lora_that_the_stock_pipeline_loads_whole(
     stock = getattr(diffusers, tables.PIPELINES[family]).from_pretrained(base)
     parts = {"": stock.transformer} if name != "wan22" else {"high.": stock.transformer, "low.": stock.transformer_2}
     with diffusers_warnings(caplog) as warnings:
-        stock.load_lora_weights(tmp_path / "run", weight_name="adapter.safetensors", adapter_name="ava")
+        load = getattr(stock, "load_lora_weights", None) or stock.transformer.load_lora_adapter
+        load(tmp_path / "run", weight_name="adapter.safetensors", adapter_name="ava")
         if name == "wan22":
             file, second = "adapter_low.safetensors", {"load_into_transformer_2": True}
-            stock.load_lora_weights(tmp_path / "run", weight_name=file, adapter_name="ava", **second)
+            load(tmp_path / "run", weight_name=file, adapter_name="ava", **second)
     named = [(slot + key, tensor) for slot, part in parts.items() for key, tensor in part.named_parameters()]
     loaded = {key for key, tensor in named if ".lora_B.ava." in key and tensor.any()}
     assert loaded == {f"{layer}.lora_B.ava.weight" for layer in layers}
