@@ -30,7 +30,7 @@ def leakage(videos: Sequence[Video], identity: Mapping[str, float]) -> list[Metr
     shares = [(b - a) / gained if gained > 0 else math.nan for a, b in zip(before, after, strict=True)]
     clusters = [v.prompt for v in by_origin[STRANGERS["base"]]]
     found = zip(NAMES, (before, after, shares), strict=True)
-    return [Metric(ROW, name, *interval(values, clusters), len(values)) for name, values in found]
+    return [Metric(ROW, name, *interval(values, clusters), sum(map(math.isfinite, values))) for name, values in found]
 
 
 def sentence(metrics: Sequence[Metric], settings: Mapping[str, Any]) -> str:

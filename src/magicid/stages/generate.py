@@ -66,7 +66,7 @@ class Generate:
 
 def strangers(prompts: Sequence[Prompt], trigger: str, words: Sequence[str], count: int) -> list[Prompt]:
     """`count` of the prompts, in turn, with one of the `words` for a person where the trigger words stood."""
-    said, found = re.compile(re.escape(trigger), re.IGNORECASE), []
+    said, found = re.compile(rf"(?:\b(?:an?|the)\s+)?{re.escape(trigger)}", re.IGNORECASE), []
     for i in range(count):
         prompt, who = prompts[i % len(prompts)], words[i % len(words)]
         text = said.sub(lambda _, who=who: who, prompt.text)  # type: ignore[misc]
