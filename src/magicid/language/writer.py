@@ -37,4 +37,4 @@ def lines(reply: str, trigger: str) -> list[str]:
     """The lines of a reply that are prompts, without numbers, bullets and quotes."""
     said = re.compile(re.escape(trigger), re.IGNORECASE)
     kept = [said.sub(lambda _: trigger, line) for line in reply.splitlines() if said.search(line)]
-    return [re.sub(r"^[\s\-*\"'\d.):]+|[\s\"'.*]+$", "", line) + "." for line in kept]
+    return [re.sub(r"^[\s\-*\"'\d.):]+|[\s\"'.!*]+$", "", line) + "." for line in kept]

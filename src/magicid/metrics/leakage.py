@@ -46,7 +46,4 @@ def sentence(metrics: Sequence[Metric], settings: Mapping[str, Any]) -> str:
     said += f", {share:.0%} of what the subject gained"
     if share <= most:
         return f"{said}."
-    return (
-        f"{said}. Warning: more than {most:.0%}, so strangers turn into the subject; fewer --finetune.steps, a lower learning "
-        "rate or a rarer --trigger help."
-    )
+    return f"{said}. Warning: more than {most:.0%}, so strangers turn into the subject; try fewer --finetune.steps."
