@@ -4,7 +4,9 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +15,15 @@ from rich.console import Console
 from magicid.core import records, tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.interfaces import Condition
-from magicid.core.records import Adapter, Video
+from magicid.core.records import STRANGERS, Adapter, Metric, Video
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.export import lora_file
 from magicid.families.wan import Wan
 from magicid.media.photo import read_photo, write_png
+from magicid.metrics import leakage
 from magicid.metrics.picture import EDGE, LABEL, SIDE, write_picture
-from magicid.pipeline import Pipeline, generate_clip, run_pipeline
+from magicid.pipeline import Pipeline, generate_clip, print_result, run_pipeline
 from magicid.stages.finetune import Finetune
 from magicid.stages.generate import Generate
 from magicid.stages.optimize import Optimize
@@ -203,6 +206,50 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     assert [v.sha256 for v in folder.read("generate", Video)]
     assert len(folder.read("pair", records.Pair)) >= 1
     folder.close()
+
+
+def test_strangers_are_drawn_before_and_after_and_stand_in_no_table(finished: Path) -> None:
+    folder, console = RunDir(finished), Console(width=200, record=True, file=StringIO())
+    videos, metrics = folder.read("generate", Video), folder.read("evaluate", Metric)
+    drawn = [video for video in videos if video.origin in STRANGERS.values()]
+    assert [video.origin for video in drawn] == ["base_stranger"] * 2 + ["magicid_stranger"] * 2 and videos[-4:] == drawn
+    assert [v.seed for v in drawn[:2]] == [v.seed for v in drawn[2:]] and not any("sks" in v.prompt.lower() for v in drawn)
+    assert [m.name for m in metrics if m.method == leakage.ROW] == ["identity_before", "identity_after", "leakage"]
+    print_result(folder, console)
+    said = console.export_text()
+    assert "Strangers' identity to the subject: " in said and leakage.ROW not in said
+    folder.close()
+
+
+def test_a_kill_among_the_strangers_changes_no_byte(
+    common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from magicid.training import clips
+
+    out, original, left = tmp_path / "run", clips._keep, [8]
+    shutil.copytree(finished, out)
+    for stage in ("generate", "evaluate"):
+        shutil.rmtree(out / stage)
+
+    def dies(*arguments: Any) -> Video:
+        left[0] -= 1
+        if not left[0]:
+            raise RuntimeError("killed")
+        return original(*arguments)
+
+    monkeypatch.setattr(clips, "_keep", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        run_pipeline(common, SMALL, out, QUIET)
+    run_pipeline(common, SMALL, out, QUIET).close()
+    for stage in ("generate", "evaluate"):
+        assert (out / stage / "manifest.jsonl").read_bytes() == (finished / stage / "manifest.jsonl").read_bytes()
+
+
+def test_a_class_word_that_the_trigger_denies_is_refused_before_anything_is_made(common: Common, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"set --trigger 'sks woman'"):
+        asked = replace(SMALL, prompts=replace(SMALL.prompts, class_word="woman"))
+        run_pipeline(common, asked, tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_makes_new_clips(finished: Path, tmp_path: Path) -> None:
