@@ -1,9 +1,13 @@
 """The suite computes in fp32 on every machine, so that truths hold to their last digits; tests of bf16 ask for it."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from magicid.core import tables
+from magicid.core.run import Common
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -13,3 +17,31 @@ def fp32() -> Iterator[None]:
         patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
         yield
+
+
+@pytest.fixture
+def judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Judges without weights, by the name "centred"."""
+    monkeypatch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
+
+
+@pytest.fixture(scope="session")
+def common(tmp_path_factory: pytest.TempPathFactory) -> Common:
+    """Three photos of a person, and a tiny Wan."""
+    from tests.families.tiny import tiny_materials
+
+    photos, base = tiny_materials(tmp_path_factory.mktemp("pipeline"))
+    return Common(photos, base=str(base), judges="centred")
+
+
+@pytest.fixture(scope="session")
+def finished(common: Common, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, to be read and copied alone."""
+    from magicid.pipeline import run_pipeline
+    from tests.small_run import QUIET, SMALL
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
+        out = tmp_path_factory.mktemp("finished")
+        run_pipeline(common, SMALL, out, QUIET).close()
+    return out

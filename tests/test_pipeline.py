@@ -1,76 +1,37 @@
 """The whole path, from photos to report, on a small random Wan model and judges that need no weights."""
 
 import json
-import pickle
 import re
-import runpy
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from magicid._version import __version__
-from magicid.cli import main
 from magicid.core import records, tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import sha256
 from magicid.core.interfaces import Condition
-from magicid.core.records import Adapter, Video
+from magicid.core.records import STRANGERS, Adapter, Metric, Video
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.export import lora_file
-from magicid.export.read_lora import read_lora
 from magicid.families.wan import Wan
 from magicid.media.photo import read_photo, write_png
-from magicid.media.video import read_video, to_frames
+from magicid.media.video import read_video
+from magicid.metrics import leakage
 from magicid.metrics.picture import EDGE, LABEL, SIDE, write_picture
-from magicid.pipeline import Pipeline, generate_clip, run_pipeline, stored
-from magicid.stages.finetune import Finetune
-from magicid.stages.generate import Generate
-from magicid.stages.optimize import Optimize
-from magicid.stages.pair import Pair
-from magicid.stages.prompts import Prompts
-from magicid.stages.sample import Sample
+from magicid.pipeline import generate_clip, print_result, run_pipeline
 from tests.doubles import RED, picture
-from tests.families.tiny import tiny_materials
+from tests.small_run import QUIET, SMALL
 
-SMALL = Pipeline(
-    finetune=Finetune(steps=3, batch=2, rank=2, learning_rate=1e-2),
-    prompts=Prompts(repository=3, evaluation=2, source="grammar"),
-    sample=Sample(finetuned_per_prompt=3, strengths=(1.0, 0.5), steps=2, batch=4),
-    pair=Pair(6, 6, identity_least_gap=0, dynamic_least_identity_gap=0, dynamic_least_motion_gap=0, least=1),
-    optimize=Optimize(steps=3, batch=2, learning_rate=1e-2),
-    generate=Generate(seeds=1, steps=2),
-)  # fmt: skip
-QUIET = Console(quiet=True)
-
-
-@pytest.fixture(scope="module")
-def common(tmp_path_factory: pytest.TempPathFactory) -> Common:
-    folder = tmp_path_factory.mktemp("pipeline")
-    photos, base = tiny_materials(folder)
-    return Common(photos, base=str(base), judges="centred")
-
-
-@pytest.fixture(autouse=True)
-def judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
-
-
-@pytest.fixture(scope="module")
-def finished(common: Common, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(tables.JUDGES, "centred", "tests.doubles:centred_judges")
-        out = tmp_path_factory.mktemp("finished")
-        run_pipeline(common, SMALL, out, QUIET).close()
-    return out
+pytestmark = pytest.mark.usefixtures("judges")
 
 
 def test_every_stage_leaves_a_manifest_and_the_run_its_adapter(finished: Path) -> None:
@@ -216,6 +177,50 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     folder.close()
 
 
+def test_strangers_are_drawn_before_and_after_and_stand_in_no_table(finished: Path) -> None:
+    folder, console = RunDir(finished), Console(width=200, record=True, file=StringIO())
+    videos, metrics = folder.read("generate", Video), folder.read("evaluate", Metric)
+    drawn = [video for video in videos if video.origin in STRANGERS.values()]
+    assert [video.origin for video in drawn] == ["base_stranger"] * 2 + ["magicid_stranger"] * 2 and videos[-4:] == drawn
+    assert [v.seed for v in drawn[:2]] == [v.seed for v in drawn[2:]] and not any("sks" in v.prompt.lower() for v in drawn)
+    assert [m.name for m in metrics if m.method == leakage.ROW] == ["identity_before", "identity_after", "leakage"]
+    print_result(folder, console)
+    said = console.export_text()
+    assert "Strangers' identity to the subject: " in said and leakage.ROW not in said
+    folder.close()
+
+
+def test_a_kill_among_the_strangers_changes_no_byte(
+    common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from magicid.training import clips
+
+    out, original, left = tmp_path / "run", clips._keep, [8]
+    shutil.copytree(finished, out)
+    for stage in ("generate", "evaluate"):
+        shutil.rmtree(out / stage)
+
+    def dies(*arguments: Any) -> Video:
+        left[0] -= 1
+        if not left[0]:
+            raise RuntimeError("killed")
+        return original(*arguments)
+
+    monkeypatch.setattr(clips, "_keep", dies)
+    with pytest.raises(RuntimeError, match="killed"):
+        run_pipeline(common, SMALL, out, QUIET)
+    run_pipeline(common, SMALL, out, QUIET).close()
+    for stage in ("generate", "evaluate"):
+        assert (out / stage / "manifest.jsonl").read_bytes() == (finished / stage / "manifest.jsonl").read_bytes()
+
+
+def test_a_class_word_that_the_trigger_denies_is_refused_before_anything_is_made(common: Common, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"set --trigger 'sks woman'"):
+        asked = replace(SMALL, prompts=replace(SMALL.prompts, class_word="woman"))
+        run_pipeline(common, asked, tmp_path / "run", QUIET)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_finished_run_makes_new_clips_and_keeps_their_recipes(finished: Path, tmp_path: Path) -> None:
     asked = "a scientist in a lab coat nods in the snow"
     path = generate_clip(finished, asked, tmp_path / "new.mp4", seed=5, steps=2)
@@ -227,73 +232,6 @@ def test_a_finished_run_makes_new_clips_and_keeps_their_recipes(finished: Path, 
     told |= {"frames": 5, "height": 32, "width": 32, "fps": 8.0, "shift": 3.0, "strength": 1.0, "version": __version__}
     told |= {"adapter": str(own), "adapter_sha256": sha256(own)} | {key: settings[key] for key in ("base", "base_digest")}
     assert kept.items() >= told.items()
-
-
-def test_beside_a_runs_adapter_stands_a_script_that_draws_its_clip(finished: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished, tmp_path / "run")
-    script = tmp_path / "run" / "adapter_diffusers.py"
-    frames = np.stack(runpy.run_path(str(script))["frames"])
-    folder = RunDir(finished)
-    clip = next(video for video in folder.read("generate", Video) if video.origin == "magicid")
-    run = Run(folder, Common(finished, base=folder.settings()["base"]))
-    latents = load_file(finished / clip.latents)["latents"][None]
-    assert np.abs(to_frames(run.family.decode(latents))[0] / 255 - frames).max() <= 1 / 255
-    folder.close()
-
-
-def test_export_writes_the_same_again_and_other_layouts_elsewhere(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names = ["adapter.safetensors", "adapter_diffusers.py", "adapter_comfyui.json"]
-    assert main(["export", str(finished), "--out", str(tmp_path)]) == 0
-    assert capsys.readouterr().out == "".join(f"{tmp_path / name}\n" for name in names)
-    assert all((tmp_path / name).read_bytes() == (finished / name).read_bytes() for name in names)
-    assert main(["export", str(finished), "--layout", "diffusers", "--out", str(tmp_path / "new" / "n.safetensors")]) == 0
-    assert {path.name for path in (tmp_path / "new").iterdir()} == {"n.safetensors", "n_diffusers.py"}
-    with safe_open(tmp_path / "new" / "n.safetensors", "pt") as file:
-        assert file.metadata().keys() == {"magicid", "lora_adapter_metadata"}
-    (tmp_path / "file").touch()
-    assert main(["export", str(finished), "--out", str(tmp_path / "file")]) == 2
-    assert main(["export", str(finished), "--layout", "comfyui"]) == 2
-
-
-def test_an_imported_lora_generates_and_a_run_starts_from_it(
-    common: Common, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    theirs, ours, out = tmp_path / "musubi.safetensors", tmp_path / "ours.safetensors", tmp_path / "run"
-    tensors = {}
-    for key, tensor in load_file(finished / "adapter.safetensors").items():
-        layer = "lora_unet_" + key.removeprefix("diffusion_model.").partition(".lora_")[0].replace(".", "_")
-        tensors[f"{layer}.{'lora_down' if '.lora_A.' in key else 'lora_up'}.weight"] = tensor
-        tensors[f"{layer}.alpha"] = torch.tensor(2.0)
-    save_file(tensors, theirs)
-    assert main(["import", str(theirs), "--out", str(ours), "--base", common.base]) == 0
-    told = capsys.readouterr()
-    assert told.out == f"{ours}\n" and "which base and which person it was made for is unknown" in told.err
-    expected = load_file(finished / "adapter.safetensors")
-    assert load_file(ours).keys() == expected.keys()
-    assert all(tensor.equal(expected[key]) for key, tensor in load_file(ours).items())
-    generate_clip(finished, "someone waves", tmp_path / "a.mp4", steps=1)
-    generate_clip(finished, "someone waves", tmp_path / "b.mp4", steps=1, adapter=ours, console=QUIET)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-
-    settings = replace(SMALL, finetune=replace(SMALL.finetune, start=theirs, learning_rate=1e-12))
-    run_pipeline(common, settings, out, QUIET, until="finetune").close()
-    trained, start = load_file(out / "finetune" / "adapter.safetensors"), read_lora(theirs, Wan.load(common.base)).tensors
-    scale = SMALL.finetune.rank / SMALL.finetune.alpha
-    assert all(torch.allclose(trained[key], start[key] * (scale if ".lora_B." in key else 1), atol=1e-6) for key in start)
-    assert RunDir.read_settings(out)["finetune.start_sha256"] == sha256(theirs) and stored(out)[1] == settings
-    theirs.unlink()  # the stage is done, and needs it no more
-    run_pipeline(common, settings, out, QUIET, until="finetune").close()
-    (out / "finetune" / "manifest.jsonl").unlink()
-    ours.rename(theirs)
-    with pytest.raises(UsageError, match=r"finetune\.start_sha256: \w+ there, \w+ asked"):
-        run_pipeline(common, settings, out, QUIET, until="finetune")
-    theirs.write_bytes(pickle.dumps({"w": 1}))
-    with pytest.raises(DataError, match="a pickle, not safetensors"):
-        run_pipeline(common, settings, tmp_path / "other", QUIET, until="finetune")
-    assert not (tmp_path / "other").exists()
-    assert main(["import", str(theirs), "--out", str(ours), "--base", common.base]) == 3
 
 
 def test_an_adapter_that_is_gone_and_latents_that_changed_are_named(common: Common, finished: Path, tmp_path: Path) -> None:

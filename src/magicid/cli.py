@@ -64,7 +64,7 @@ def import_(arguments: Sequence[str]) -> None:
     """A LoRA of another trainer (musubi, kohya, diffusers) in our layout, verified: magicid import FILE --out FILE."""
     from magicid.exchange import Import
 
-    print(_parse(Import, arguments, "magicid import").run(_tell))
+    print("\n".join(map(str, _parse(Import, arguments, "magicid import").run(_tell))))
 
 
 def avatar(arguments: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from magicid.core.records import Metric
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.weights import check_weights
-from magicid.export.lora_file import CHECK, SLOT, Layout, write_lora
+from magicid.export.lora_file import CHECK, Layout, write_lora
 from magicid.export.read_lora import accept, place
 from magicid.export.result import NAMES, export_result
 from magicid.pipeline import open_run
@@ -53,8 +53,8 @@ class Import:
     base: str = Common.base  # what it was made on: a folder in the diffusers layout, or "avatar", the model in the package
     family: str = Common.family
 
-    def run(self, say: Callable[[str], None]) -> Path:
-        """The file written; what the old header does not tell is said, and stays untold in the new one."""
+    def run(self, say: Callable[[str], None]) -> list[Path]:
+        """The files written, two for two experts; what the old header does not tell is said, and stays untold in the new."""
         tables.check(tables.IMPORTS, "family", self.family)
         target = _target(self.out, self.file.stem + SUFFIX)
         if target.resolve() == self.file.resolve():
@@ -65,10 +65,9 @@ class Import:
             directory.freeze({"base_digest": run.models["base_digest"]})
             found = accept(run, self.file, say)
             place(run.family, CHECK, self.file, found, found.layers)
-            story = found.story | {"version": __version__, "slot": SLOT, "targets": list(found.layers)}
+            story = found.story | {"version": __version__, "slot": "", "targets": list(found.layers)}
             story |= {"base": self.base, "imported_sha256": sha256(self.file)} | directory.settings()
-            write_lora(run.family, CHECK, found.size(found.layers), target, story)
-        return target
+            return write_lora(run.family, CHECK, found.size(found.layers), target, story)
 
 
 def _target(out: Path, name: str) -> Path:

@@ -23,9 +23,10 @@ from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
 from magicid.export.read_lora import bring_in
 from magicid.export.recipe import recipe
-from magicid.export.result import NAMES
+from magicid.export.result import exports
 from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
+from magicid.metrics import leakage
 from magicid.metrics.picture import METHODS, write_picture
 from magicid.metrics.report import write_report
 from magicid.stages.evaluate import Evaluate
@@ -107,6 +108,7 @@ def run_pipeline(
         getattr(pipeline, name).check()
     if not common.trigger.strip():
         raise UsageError("trigger '': the words that stand for the person must not be empty; set --trigger 'sks person'.")
+    pipeline.prompts.word_for(common.trigger)
     if out.resolve() == common.photos.resolve():
         raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
     weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
@@ -174,13 +176,17 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
     if not folder.finished("evaluate"):
         return
     table = Table("", "identity", "motion", "prompt", title="means over the evaluation clips, 95% intervals below")
-    metrics = {(m.method, m.name): m for m in folder.read("evaluate", Metric)}
-    for method in dict.fromkeys(method for method, _ in metrics):
+    read = folder.read("evaluate", Metric)
+    metrics = {(m.method, m.name): m for m in read}
+    for method in dict.fromkeys(m.method for m in read if m.method != leakage.ROW):
         cells = [metrics[method, name] for name in ("identity", "motion", "prompt")]
         table.add_row(METHODS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
     console = console or Console()
     console.print(table)
-    _say(console, f"adapter: {folder.root / NAMES['universal']}")
+    if said := leakage.sentence(read, folder.settings()):
+        _say(console, said)
+    for file in exports(folder.root):
+        _say(console, f"adapter: {file}")
     _say(console, f"picture: {write_picture(folder, folder.root / 'result.png')}")
     _say(console, f"report:  {write_report(folder)}")
 

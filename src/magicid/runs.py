@@ -14,7 +14,7 @@ from magicid.core.errors import UsageError
 from magicid.core.files import publish, require_room
 from magicid.core.pulse import pulse
 from magicid.core.run_dir import RunDir
-from magicid.export.result import NAMES, beside
+from magicid.export.result import exports
 from magicid.pipeline import Pipeline, flatten, run_pipeline, stored
 
 MORE = ("finetune", "optimize")  # parts whose training a fork with more steps goes on with
@@ -86,8 +86,7 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     with closing(RunDir(folder, create=False)) as source:  # held, so that it does not change under the copy
         parts = [folder / name for name in before if source.finished(name)]
         if folder / stages[-1] in parts:
-            exported = folder / NAMES["universal"]
-            parts += [exported, *filter(Path.exists, beside(exported))]
+            parts += exports(folder)
         if changed and changed[0] in MORE and _more_steps(getattr(old, changed[0]), getattr(pipeline, changed[0])):
             parts += [folder / changed[0] / part for part in ("checkpoints", "snapshots", "log.jsonl")]
         files = [path for part in parts for path in sorted([part, *part.rglob("*")], key=_manifest_last) if path.is_file()]

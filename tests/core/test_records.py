@@ -26,6 +26,7 @@ ALL = [
         "sks",
         "a.safetensors",
         "00",
+        "",
         1.0,
         "nods",
         2**63 - 1,
@@ -39,6 +40,7 @@ ALL = [
         None,
         3.0,
         0.5,
+        1.0,
         {"guidance_scale": 3.0},
     ),
 ]

@@ -10,8 +10,8 @@ from tests.families.width import tiny_width
 
 @pytest.fixture(scope="session")
 def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
-    """Every family that has an export."""
-    return {name: tiny_family(name, tmp_path_factory.mktemp(name)) for name in tables.EXPORTS}
+    """Every family that has an export, and a model of two experts."""
+    return {name: tiny_family(name, tmp_path_factory.mktemp(name)) for name in (*tables.EXPORTS, "wan22")}
 
 
 @pytest.fixture(autouse=True)

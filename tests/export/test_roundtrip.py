@@ -15,7 +15,7 @@ from magicid.core.interfaces import Family
 from magicid.core.records import Metric, Photo
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
-from magicid.export.lora_file import export_adapter, subject, trained_layers, verify
+from magicid.export.lora_file import export_adapter, of_slot, slot_files, subject, trained_layers, verify
 from magicid.training.adapters import save_adapter
 from magicid.training.lora import LoraSettings
 from tests.families.tiny import adapter
@@ -33,7 +33,11 @@ CASES = {
     "cogvideox, other layers": ("cogvideox", ("ff.net.0.proj", "ff.net.2", "norm1.linear", "patch_embed.text_proj", "proj_out")),
     "ltx": ("ltx", ()),
     "ltx, other layers": ("ltx", ("ff.net.0.proj", "ff.net.2", "caption_projection.linear_1", "proj_out")),
+    "hunyuan 1.5": ("hunyuan_video15", ()),
+    "hunyuan 1.5, other layers": ("hunyuan_video15", ("transformer_blocks.0.ff.net.0.proj", "refiner_blocks.0.attn.to_q")),
+    "wan with experts": ("wan22", ()),
 }  # fmt: skip
+PREFIX = {"hunyuan_video15": "transformer.", "cogvideox": "transformer."}  # of the universal names, where it is another
 
 
 def export(family: Family, weights: dict[str, Tensor], scale: float = ALPHA / RANK) -> dict[str, Tensor]:
@@ -44,15 +48,31 @@ def export(family: Family, weights: dict[str, Tensor], scale: float = ALPHA / RA
 @pytest.mark.parametrize("case", CASES)
 def test_the_stock_pipeline_gets_all_that_was_trained(case: str, families: dict[str, Family], tmp_path: Path) -> None:
     name, targets = CASES[case]
-    family, file = families[name], tmp_path / "adapter.safetensors"
+    family = families[name]
+    files = slot_files(family, tmp_path / "adapter.safetensors")
     with adapter(family, "ava", LoraSettings(RANK, ALPHA, targets)) as weights:
-        tensors = export(family, weights)
-        save_file(tensors, file)
+        for slot, file in files.items():
+            tensors = export(family, of_slot(weights, slot))
+            save_file(tensors, file)
+            assert all(key.startswith(PREFIX.get(name, "diffusion_model.")) and ".lora_" in key for key in tensors)
+            assert len({t.shape[0] for key, t in tensors.items() if ".lora_A." in key}) == 1, "ranks differ"
+        first, *others = files.values()
         assert len(trained_layers(family, "ava")) == len(weights) / 2
-        assert verify(family, "ava", file) < 1e-4
-    prefix = "transformer." if name == "cogvideox" else "diffusion_model."
-    assert all(key.startswith(prefix) and ".lora_" in key for key in tensors)
-    assert len({t.shape[0] for key, t in tensors.items() if ".lora_A." in key}) == 1, "ranks differ"
+        assert verify(family, "ava", first, None, *others) < 1e-4
+
+
+def test_both_experts_files_are_needed_and_in_their_order(families: dict[str, Family], tmp_path: Path) -> None:
+    family = families["wan22"]
+    files = slot_files(family, tmp_path / "adapter.safetensors")
+    assert [file.name for file in files.values()] == ["adapter.safetensors", "adapter_low.safetensors"]
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        for slot, file in files.items():
+            save_file(export(family, of_slot(weights, slot)), file)
+        high, low = files.values()
+        with pytest.raises(DataError, match=r"16 of 32 trained layers load \(low\.blocks"):
+            verify(family, "ava", high)
+        with pytest.raises(DataError, match=r"adapter_low\.safetensors .* predictions differ"):
+            verify(family, "ava", low, None, high)
 
 
 @pytest.mark.parametrize("name", tables.EXPORTS)
@@ -92,10 +112,11 @@ def test_a_layer_without_a_universal_name_is_refused(name: str, layer: str, said
         export(family, weights)
 
 
-def test_the_header_tells_the_files_story(families: dict[str, Family], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "slots"), [("wan", {"": "person"}), ("wan22", {"": "high", "_low": "low"})])
+def test_the_header_tells_the_files_story(families: dict[str, Family], tmp_path: Path, name: str, slots: dict[str, str]) -> None:
     settings = {"finetune.rank": RANK, "finetune.alpha": ALPHA, "finetune.targets": [], "finetune.steps": 3, "base_digest": "b1"}
     run = Run(RunDir(tmp_path / "run"), Common(tmp_path, base="somewhere", trigger="sks dog"))
-    run.family = families["wan"]
+    run.family = families[name]
     run.dir.freeze(settings)
     run.dir.stage("prepare")
     run.dir.publish("prepare", [Photo("photo-000", "a.png", "", "", "5ha", held_out=False)])
@@ -103,10 +124,12 @@ def test_the_header_tells_the_files_story(families: dict[str, Family], tmp_path:
         record = save_adapter(run, "optimize", weights)
     measured = [Metric("magicid", "identity", 0.25, 0.2, 0.3, 4), Metric("magicid", "motion", float("nan"), 0, 0, 0)]
     told = {"trigger": "sks dog", "base": "somewhere", "base_digest": "b1", "finetune.steps": 3, "adapter_sha256": record.sha256}
-    told |= {"slot": "person", "subject": subject(run), "targets": []}
+    told |= {"subject": subject(run), "targets": []}
     for metrics, scores in (((), {}), ([*measured, Metric("base", "prompt", 0.9, 0, 1, 4)], {"scores": {"identity": 0.25}})):
         export_adapter(run, record, tmp_path / "adapter.safetensors", metrics)
-        with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
-            header = json.loads(file.metadata()["magicid"])
-        assert header.pop("version") and header == told | scores
+        assert sorted(path.stem for path in tmp_path.glob("*.safetensors")) == sorted(f"adapter{end}" for end in slots)
+        for end, slot in slots.items():
+            with safe_open(tmp_path / f"adapter{end}.safetensors", "pt") as file:
+                header = json.loads(file.metadata()["magicid"])
+            assert header.pop("version") and header == told | scores | {"slot": slot}
     run.dir.close()

@@ -1,15 +1,14 @@
-"""Every family of the table, tiny."""
+"""Every tiny checkpoint, of all families of the table."""
 
 import pytest
 
-from magicid.core import tables
 from magicid.core.interfaces import Family
-from tests.families.tiny import tiny_family
+from tests.families.tiny import BUILD, tiny_family
 
 
-@pytest.fixture(scope="session", params=tables.FAMILIES)
+@pytest.fixture(scope="session", params=BUILD)
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
-    """One family after the other."""
+    """One checkpoint after the other."""
     return tiny_family(request.param, tmp_path_factory.mktemp(request.param))
 
 

@@ -16,7 +16,7 @@ from magicid.core.records import Adapter, Video
 from magicid.core.run import Common
 from magicid.core.weights import read_weights
 from magicid.pipeline import run_pipeline
-from tests.families.tiny import tiny_materials
+from tests.families.tiny import FAMILY, tiny_materials
 from tests.families.width import tiny_width
 from tests.test_pipeline import QUIET, SMALL
 
@@ -47,22 +47,29 @@ def diffusers_warnings(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[]
         diffusers.utils.logging.disable_propagation()
 
 
-@pytest.mark.parametrize("name", tables.FAMILIES)
+@pytest.mark.parametrize("name", [*tables.FAMILIES, *FAMILY])
 def test_a_run_ends_with_a_lora_that_the_stock_pipeline_loads_whole(
     name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     photos, base = tiny_materials(tmp_path, name)
-    folder = run_pipeline(Common(photos, base=str(base), family=name, judges="centred"), FEW, tmp_path / "run", QUIET)
+    family = FAMILY.get(name, name)
+    folder = run_pipeline(Common(photos, base=str(base), family=family, judges="centred"), FEW, tmp_path / "run", QUIET)
     assert all(folder.finished(stage) for stage in tables.STAGES) and folder.read("generate", Video)
     trained = read_weights(folder.root / folder.read("optimize", Adapter)[0].file)
     folder.close()
     layers = {key.removesuffix(".lora_B.weight") for key, tensor in trained.items() if ".lora_B." in key and tensor.any()}
     assert len(layers) == len(trained) / 2, "a layer has not moved"
 
-    stock = getattr(diffusers, tables.PIPELINES[name]).from_pretrained(base)
+    stock = getattr(diffusers, tables.PIPELINES[family]).from_pretrained(base)
+    parts = {"": stock.transformer} if name != "wan22" else {"high.": stock.transformer, "low.": stock.transformer_2}
     with diffusers_warnings(caplog) as warnings:
-        stock.load_lora_weights(tmp_path / "run", weight_name="adapter.safetensors", adapter_name="ava")
-    loaded = {key for key, tensor in stock.transformer.named_parameters() if ".lora_B.ava." in key and tensor.any()}
+        load = getattr(stock, "load_lora_weights", None) or stock.transformer.load_lora_adapter
+        load(tmp_path / "run", weight_name="adapter.safetensors", adapter_name="ava")
+        if name == "wan22":
+            file, second = "adapter_low.safetensors", {"load_into_transformer_2": True}
+            load(tmp_path / "run", weight_name=file, adapter_name="ava", **second)
+    named = [(slot + key, tensor) for slot, part in parts.items() for key, tensor in part.named_parameters()]
+    loaded = {key for key, tensor in named if ".lora_B.ava." in key and tensor.any()}
     assert loaded == {f"{layer}.lora_B.ava.weight" for layer in layers}
     assert not warnings()
     with safe_open(tmp_path / "run" / "adapter.safetensors", "pt") as file:

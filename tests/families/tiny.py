@@ -11,12 +11,16 @@ import torch
 from diffusers import (
     AutoencoderKLCogVideoX,
     AutoencoderKLHunyuanVideo,
+    AutoencoderKLHunyuanVideo15,
     AutoencoderKLLTXVideo,
     AutoencoderKLWan,
+    ClassifierFreeGuidance,
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
     FlowMatchEulerDiscreteScheduler,
+    HunyuanVideo15Pipeline,
+    HunyuanVideo15Transformer3DModel,
     HunyuanVideoPipeline,
     HunyuanVideoTransformer3DModel,
     LTXPipeline,
@@ -27,11 +31,14 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
+    ByT5Tokenizer,
     CLIPTextConfig,
     CLIPTextModel,
     LlamaConfig,
     LlamaModel,
     PreTrainedTokenizerFast,
+    Qwen2_5_VLTextConfig,
+    Qwen2_5_VLTextModel,
     T5Config,
     T5EncoderModel,
     UMT5Config,
@@ -70,10 +77,7 @@ def wan() -> WanPipeline:
     text = UMT5Config(
         vocab_size=len(WORDS), d_model=TEXT, d_kv=8, d_ff=64, num_layers=1, num_heads=4, pad_token_id=0, eos_token_id=EOS
     )
-    transformer = WanTransformer3DModel(
-        num_attention_heads=HEADS, attention_head_dim=HEAD, in_channels=4, out_channels=4, text_dim=TEXT, freq_dim=32,
-        ffn_dim=64, num_layers=2, rope_max_seq_len=32,
-    )  # fmt: skip
+    transformer = wan_transformer()
     return WanPipeline(
         tokenizer=tokenizer(16),
         text_encoder=UMT5EncoderModel(text),
@@ -81,6 +85,22 @@ def wan() -> WanPipeline:
         vae=vae,
         scheduler=UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0),
     )
+
+
+def wan_transformer() -> WanTransformer3DModel:
+    """Two blocks."""
+    return WanTransformer3DModel(
+        num_attention_heads=HEADS, attention_head_dim=HEAD, in_channels=4, out_channels=4, text_dim=TEXT, freq_dim=32,
+        ffn_dim=64, num_layers=2, rope_max_seq_len=32,
+    )  # fmt: skip
+
+
+def wan22() -> WanPipeline:
+    """The same with two experts, which part at t = 0.7, between those of a batch in the tests."""
+    one = wan()
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    parts = {"tokenizer": one.tokenizer, "text_encoder": one.text_encoder, "vae": one.vae, "transformer": one.transformer}
+    return WanPipeline(**parts, scheduler=scheduler, transformer_2=wan_transformer(), boundary_ratio=0.7)
 
 
 def hunyuan_video() -> HunyuanVideoPipeline:
@@ -156,17 +176,58 @@ def ltx(noisy_decoder: bool = False) -> LTXPipeline:
     return LTXPipeline(scheduler=scheduler, vae=vae, text_encoder=t5(), tokenizer=tokenizer(16), transformer=transformer)
 
 
-BUILD: dict[str, Callable[[], Any]] = {"wan": wan, "hunyuan_video": hunyuan_video, "cogvideox": cogvideox, "ltx": ltx}
-SETTINGS = {"hunyuan_video": {"prompt_template": {"template": "describe : {}", "crop_start": 2}}}
+def hunyuan_video15() -> HunyuanVideo15Pipeline:
+    """Latents of 4 channels, 4x in time, 8x in space."""
+    vae = AutoencoderKLHunyuanVideo15(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, spatial_compression_ratio=8
+    )
+    qwen = Qwen2_5_VLTextConfig(
+        vocab_size=len(WORDS), hidden_size=TEXT, intermediate_size=64, num_hidden_layers=3, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=64, pad_token_id=0, bos_token_id=2, eos_token_id=EOS,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e4, "mrope_section": [1, 1, 2]},
+    )  # fmt: skip
+    byt5 = ByT5Tokenizer()
+    t5 = T5Config(vocab_size=len(byt5), d_model=24, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu")
+    transformer = HunyuanVideo15Transformer3DModel(
+        in_channels=9, out_channels=4, num_attention_heads=HEADS, attention_head_dim=HEAD, num_layers=2, num_refiner_layers=1,
+        text_embed_dim=TEXT, text_embed_2_dim=24, image_embed_dim=16, rope_axes_dim=(4, 6, 6), task_type="t2v",
+    )  # fmt: skip
+    words = tokenizer(24)
+    words.chat_template = "{% for message in messages %}{{ message['content'] }} {% endfor %}</s>"
+    return HunyuanVideo15Pipeline(
+        text_encoder=Qwen2_5_VLTextModel(qwen),
+        tokenizer=words,
+        transformer=transformer,
+        vae=vae,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+        text_encoder_2=T5EncoderModel(t5),
+        tokenizer_2=byt5,
+        guider=ClassifierFreeGuidance(guidance_scale=3.0),
+    )
+
+
+BUILD: dict[str, Callable[[], Any]] = {
+    "wan": wan,
+    "wan22": wan22,
+    "hunyuan_video": hunyuan_video,
+    "hunyuan_video15": hunyuan_video15,
+    "cogvideox": cogvideox,
+    "ltx": ltx,
+}
+FAMILY = {"wan22": "wan"}  # of checkpoints that have not the name of their family
+SETTINGS: dict[str, dict[str, Any]] = {
+    "hunyuan_video": {"prompt_template": {"template": "describe : {}", "crop_start": 2}},
+    "hunyuan_video15": {"system_message": "describe :", "crop_start": 2},
+}
 
 
 def tiny_family(name: str, folder: Path) -> Family:
-    """A family of the table, loaded from a random checkpoint that is written to `folder`."""
+    """The family of a checkpoint of `BUILD`, loaded from random weights that are written to `folder`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         BUILD[name]().save_pretrained(folder)
     (folder / "geometry.json").write_text(json.dumps({**asdict(GEOMETRY), **SETTINGS.get(name, {})}))
-    family: Family = tables.load(tables.FAMILIES, "family", name).load(folder)
+    family: Family = tables.load(tables.FAMILIES, "family", FAMILY.get(name, name)).load(folder)
     return family
 
 
@@ -186,9 +247,9 @@ def adapter(
         lora.remove_adapter(family, name)
 
 
-def tiny_materials(folder: Path, family: str = "wan") -> tuple[Path, Path]:
-    """Three photos that `centred_judges` take for one person's, and a tiny model of a family: the folders of both."""
-    tiny_family(family, folder / "base")
+def tiny_materials(folder: Path, name: str = "wan") -> tuple[Path, Path]:
+    """Three photos that `centred_judges` take for one person's, and a tiny checkpoint: the folders of both."""
+    tiny_family(name, folder / "base")
     for i in range(3):
         write_png(folder / "photos" / f"{i}.png", picture((60, 30 + i, RED)))
     return folder / "photos", folder / "base"

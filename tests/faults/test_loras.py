@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ from tests.faults.guards import Guard
 GUARDS = {
     54: Guard("export/read_lora.py", "if not tensor.is_floating_point():", "if False:"),
     55: Guard("export/read_lora.py", 'if story.get("base_digest", own) != own:', "if False:"),
-    56: Guard("export/read_lora.py", 'if story.get("slot", SLOT) != SLOT:', "if False:"),
+    56: Guard("export/read_lora.py", "if own != slot:", "if False:"),
 }
 RANK, ALPHA = 3, 6.0
 SETTINGS = {"finetune.rank": RANK, "finetune.alpha": ALPHA, "finetune.targets": [], "base_digest": "0123456789abcdef"}
@@ -44,9 +45,12 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Family]:
 @pytest.fixture(scope="module")
 def run(families: dict[str, Family], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run on the tiny Wan whose person has two photos."""
-    root = tmp_path_factory.mktemp("lora")
+    return begun(families["wan"], tmp_path_factory.mktemp("lora"))
+
+
+def begun(family: Family, root: Path) -> Run:
     run = Run(RunDir(root / "run"), Common(root, base="somewhere", trigger="sks person"))
-    run.family = families["wan"]
+    run.family = family
     run.dir.freeze(SETTINGS)
     run.dir.stage("prepare")
     run.dir.publish("prepare", [Photo(f"photo-{i}", f"{i}.png", "", "", f"{i:064x}", held_out=False) for i in range(2)])
@@ -98,6 +102,7 @@ def products(tensors: dict[str, Tensor], scale: float = 1.0) -> dict[str, Tensor
         ("hunyuan_video", ("transformer_blocks.0.ff.net.0.proj", "single_transformer_blocks.1.proj_out")),
         ("cogvideox", ()),
         ("ltx", ("to_q", "ff.net.2")),
+        ("hunyuan_video15", ()),
     ],
 )
 def test_what_was_exported_is_read_as_it_was(
@@ -206,6 +211,35 @@ def test_row_56_the_header_has_a_slot_and_a_subject_and_another_slot_is_refused(
     assert read_lora(file, run.family).story.items() >= {"slot": "person", "subject": subject(run)}.items()
     with pytest.raises(DataError, match=r"a LoRA for the slot 'high_noise'; here is one for 'person' only"):
         brought(run, changed(file, slot="high_noise"))
+
+
+def test_row_56_experts_have_two_files_which_are_brought_in_together_or_not_at_all(tmp_path: Path) -> None:
+    run = begun(tiny_family("wan22", tmp_path / "base"), tmp_path)
+    high, low = tmp_path / "ava.safetensors", tmp_path / "ava_low.safetensors"
+    with adapter(run.family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        record = save_adapter(run, "optimize", weights)
+    export_adapter(run, record, high)
+    said, _, found = brought(run, high)
+    own = products(weights, ALPHA / RANK)
+    assert said == [] and all(torch.allclose(update, own[layer], atol=1e-6) for layer, update in products(found).items())
+    with pytest.raises(
+        DataError,
+        match=r"the expert 'low' has a file of its own, and .*eva_low\.safetensors is not there\. Put it beside this one\.$",
+    ):
+        brought(run, high.rename(tmp_path / "eva.safetensors"))
+    (tmp_path / "eva.safetensors").rename(high)
+    with pytest.raises(
+        DataError, match=r"ava_low\.safetensors: a LoRA for the slot 'low'; here is one for 'high' only\. Name the"
+    ):
+        shutil.copy(low, tmp_path / "ava_low_low.safetensors")
+        brought(run, low)
+    changed(low, adapter_sha256="0" * 64)
+    with pytest.raises(DataError, match=r"ava\.safetensors and .*ava_low\.safetensors: not of one export"):
+        brought(run, high)
+    save_file(load_file(high), high)
+    with pytest.raises(DataError, match="a LoRA for the slot 'person'; here is one for 'high' only"):
+        brought(run, high)
+    run.dir.close()
 
 
 @pytest.mark.parametrize("field", ["slot", "subject", "base_digest", "trigger", "targets"])

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from magicid.core.records import Metric, Pair, Photo, Score, Video
+from magicid.core.records import STRANGERS, Metric, Pair, Photo, Score, Video
 from magicid.core.run_dir import RunDir
 from magicid.media.photo import write_png
 from magicid.media.video import write_video
+from magicid.metrics import leakage
 from magicid.metrics.report import result_table, summary, write_report
 
 PROMPT = 'A sks person says "1 < 2" & <script>alert(1)</script>'
@@ -112,6 +113,22 @@ def test_a_finished_run_is_shown_whole_and_alone(run_dir: RunDir) -> None:
     assert len(re.sub(r"base64,[^\"]+", "", text)) < 150_000
     first = path.read_bytes()
     assert write_report(run_dir).read_bytes() == first, "the same run gives another page"
+
+
+def test_strangers_stand_apart_from_the_methods(run_dir: RunDir) -> None:
+    finish(run_dir)
+    strangers = [Video(origin, origin, "A man nods.", 7, 1.0, f"generate/{origin}.mp4", "", "") for origin in STRANGERS.values()]
+    for video in strangers:
+        write_video(run_dir.root / video.file, np.zeros((3, 16, 16, 3), np.uint8), 8)
+    run_dir.publish("generate", [*run_dir.read("generate", Video), *strangers])
+    found = zip(leakage.NAMES, (0.1, 0.3, 0.6), strict=True)
+    run_dir.publish("evaluate", [*METRICS, *(Metric(leakage.ROW, name, value, value, value, 1) for name, value in found)])
+    text = write_report(run_dir).read_text()
+    page = Page(text)
+    assert page.open == [] and text.count("<video") == 4 and text.count("A man nods.") == 3
+    assert "Strangers' identity to the subject: 0.100 before, 0.300 after, 60% of what the subject gained. Warning:" in page.words
+    table = text[text.index("<table>") : text.index("</table>")]
+    assert "leakage" not in table and "strangers" not in table and 'class="best">0.600' in table
 
 
 def test_a_run_that_has_only_begun_has_a_report(run_dir: RunDir) -> None:

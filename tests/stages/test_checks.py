@@ -14,11 +14,11 @@ REFUSED: dict[str, dict[str, list[Any]]] = {
     "finetune": {"steps": [0], "batch": [0], "rank": [0], "learning_rate": [0.0], "alpha": [0.0], "weight_decay": [-1.0]},
     "prompts": {"repository": [0], "evaluation": [0], "source": ["web"]},
     "sample": {"steps": [0], "batch": [0], "finetuned_per_prompt": [-1], "base_per_prompt": [-1], "strengths": [()]},
-    "score": {"most_unusable": [-0.1, 1.1], "motion_cap_percentile": [101.0]},
+    "score": {"most_unusable": [-0.1, 1.1], "motion_cap_percentile": [101.0], "flow": ["farneback"]},
     "pair": {"identity": [-1], "dynamic": [-1], "least": [-1], "most_uses": [0], "identity_most_static": [-1], "rule": ["best"]},
     "optimize": {"steps": [0], "batch": [0], "beta": [-1.0], "chunk": [-1], "draws": [-1], "loss": ["l2"], "times": ["late"]},
-    "generate": {"seeds": [0], "steps": [0], "batch": [0]},
-    "evaluate": {},
+    "generate": {"seeds": [0], "steps": [0], "batch": [0], "strangers": [-1]},
+    "evaluate": {"most_leakage": [-0.1]},
 }
 CASES = [(name, field, value) for name, fields in REFUSED.items() for field, values in fields.items() for value in values]
 
@@ -51,7 +51,7 @@ def test_the_line_says_the_value_the_rule_and_what_to_type() -> None:
             stage("score", most_unusable=2.0),
             "score.most_unusable 2.0: must be 0 to 1; set --score.most-unusable to such a number.",
         ),
-        (stage("prompts", source="web"), "prompts.source 'web' is unknown; choose auto, grammar, list or endpoint."),
+        (stage("prompts", source="web"), "prompts.source 'web' is unknown; choose auto, grammar, list, endpoint or local."),
     ):
         with pytest.raises(UsageError) as error:
             made.check()

@@ -1,10 +1,7 @@
 """Prompts name the person in the trigger's own words, from the grammar, the list, or whoever answers at the endpoint."""
 
-import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +9,10 @@ import pytest
 
 from magicid.core.errors import DataError, UsageError
 from magicid.core.run import Run
-from magicid.stages.prompts import SCENES_OF_LIFE, Prompts
+from magicid.language.scenes import EVALUATION, REPOSITORY, listed
+from magicid.stages.prompts import Prompts
 from tests.doubles import fake_run
-
-Answer = Callable[[object], None]
+from tests.endpoint import answering, said
 
 
 @pytest.fixture
@@ -28,30 +25,18 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
 
 
 @pytest.fixture
-def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answer]:
-    """Serve `choices` on this machine; call the fixture with what the endpoint shall answer."""
-    answer: list[object] = []
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+    """What the endpoint shall answer, one after the other; the last stays."""
+    answers: list[object] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            assert self.path == "/v1/chat/completions" and "sks Person" in asked["messages"][0]["content"]
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps(answer[0]).encode())
+    def answer(asked: dict[str, Any]) -> object:
+        assert asked["path"] == "/v1/chat/completions" and "sks Person" in asked["messages"][0]["content"]
+        return answers.pop(0) if len(answers) > 1 else answers[0]
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    monkeypatch.setenv("MAGICID_LLM_URL", f"http://127.0.0.1:{server.server_port}/v1")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield answer.append
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with answering(answer) as url:
+        monkeypatch.setenv("MAGICID_LLM_URL", url)
+        yield answers
 
 
 @pytest.mark.parametrize("source", ["list", "grammar"])
@@ -66,7 +51,7 @@ def test_the_list_keeps_the_triggers_case(run: Run) -> None:
 
 
 def test_more_than_there_are_is_refused(run: Run) -> None:
-    with pytest.raises(DataError, match=rf"^{len(SCENES_OF_LIFE)} different prompts, 31 are needed; lower"):
+    with pytest.raises(DataError, match=rf"^{len(REPOSITORY + EVALUATION)} different prompts, 31 are needed; lower"):
         Prompts(21, 10, source="list").run(run)
     with pytest.raises(DataError, match=r"^1441 prompts; the grammar has 1,440 combinations .* Lower --prompts"):
         Prompts(1431, 10, source="grammar").run(run)
@@ -77,16 +62,43 @@ def test_an_endpoint_that_is_not_named_is_refused(run: Run) -> None:
         Prompts(1, 1, source="endpoint").run(run)
 
 
-def test_answers_are_kept_in_any_case_and_said_in_the_triggers_own(run: Run, endpoint: Answer) -> None:
+def test_answers_are_kept_in_any_case_and_said_in_the_triggers_own(run: Run, endpoint: list[object]) -> None:
     text = "Here you are:\n1. Sks person nods in the snow.\n- in the rain, sks Person waves\nsomeone else sings"
-    endpoint({"choices": [{"message": {"content": text}}]})
+    endpoint.append(said(text))
     prompts = Prompts(1, 1, source="auto").run(run)
     assert [p.text for p in prompts] == ["sks Person nods in the snow.", "in the rain, sks Person waves."]
 
 
+def test_what_is_missing_is_asked_for_again_and_then_counted(run: Run, endpoint: list[object]) -> None:
+    endpoint += [said("sks Person nods."), said("SKS person nods.\n2) sks person sings."), said("sks person nods")]
+    assert [p.text for p in Prompts(1, 1).run(run)] == ["sks Person nods.", "sks Person sings."]
+    assert endpoint == [said("sks person nods")]
+    with pytest.raises(DataError, match=r"^1 different prompts, 2 are needed; lower"):
+        Prompts(1, 1).run(run)
+
+
+@pytest.mark.parametrize(("trigger", "their"), [("sks man", "his"), ("sks woman", "her"), ("sks person", "their")])
+def test_the_list_is_said_of_a_man_a_woman_or_a_person(run: Run, trigger: str, their: str) -> None:
+    run.common = replace(run.common, trigger=trigger)
+    texts = [p.text for p in Prompts(20, 10, source="list").run(run)]
+    assert len(REPOSITORY) == 20 and len(EVALUATION) == 10 and texts == listed(trigger, trigger.split()[1])
+    assert all(f"In this video, {trigger} " in text and "{" not in text for text in texts)
+    others = {"his", "her", "their"} - {their}
+    words = {word.strip(",.") for text in texts for word in text.split()}
+    assert their in words and not others & words
+
+
+def test_a_trigger_of_one_word_leaves_the_class_word_to_its_setting() -> None:
+    assert Prompts().word_for("sks woman") == "woman" and Prompts(class_word="Woman").word_for("sks woman smiling") == "Woman"
+    assert Prompts().word_for("sks") == "person" and Prompts(class_word="man").word_for("sks") == "man"
+    said = r"^prompts\.class_word 'man' is not in the trigger 'sks person'; set --trigger 'sks man'\.$"
+    with pytest.raises(UsageError, match=said):
+        Prompts(class_word="man").word_for("sks person")
+
+
 @pytest.mark.parametrize("answer", [[], {}, {"choices": []}, {"choices": [{"message": {"content": None}}]}])
-def test_an_answer_without_prompts_is_one_line(run: Run, endpoint: Answer, answer: object) -> None:
-    endpoint(answer)
+def test_an_answer_without_prompts_is_one_line(run: Run, endpoint: list[object], answer: object) -> None:
+    endpoint.append(answer)
     with pytest.raises(DataError, match=r"^http://127\.0\.0\.1:\d+/v1/chat/completions: no usable answer \(.*; choose --prompts"):
         Prompts(1, 1).run(run)
 

@@ -5,15 +5,14 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from magicid.core import tables
 from magicid.core.interfaces import Family
 from magicid.training import lora
 from magicid.training.recompute import recomputing
 from tests.families.test_contract import question
-from tests.families.tiny import adapter, tiny_family
+from tests.families.tiny import BUILD, adapter, tiny_family
 
 
-@pytest.fixture(scope="module", params=tables.FAMILIES)
+@pytest.fixture(scope="module", params=BUILD)
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Family:
     return tiny_family(request.param, tmp_path_factory.mktemp(request.param))
 

@@ -18,6 +18,7 @@ from magicid.core.seeds import item_seed
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
 from magicid.perception.face import observe, reference_faces
+from magicid.perception.optical_flow import estimator_of
 from magicid.rewards.identity import IdentityReward
 from magicid.rewards.motion import MotionReward
 from magicid.training import lora
@@ -69,7 +70,8 @@ def area(identity: float, motion: float) -> float:
 def _mean_rewards(run: Run, videos: Sequence[Video]) -> tuple[float, float]:
     judges = run.judges
     images = [read_photo(run.file(photo.image)) for photo in run.photos()]
-    rewards = (IdentityReward(judges.face_reward, reference_faces(images, judges.detector, judges.face_reward)), MotionReward())
+    references = reference_faces(images, judges.detector, judges.face_reward)
+    rewards = (IdentityReward(judges.face_reward, references), MotionReward(estimator_of(run.dir.settings())))
     seen = [
         observe(read_video(run.file(v.file))[0], v.prompt, run.family.geometry.fps, judges.detector)
         for v in run.each("validate", videos, len(videos))

@@ -16,8 +16,10 @@ from magicid.core.records import ClipFigures
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
+from magicid.media.video import evenly
 from magicid.metrics.video import video_metrics
 from magicid.perception.face import observe
+from magicid.perception.optical_flow import estimator_of
 from magicid.stages.evaluate import gallery
 
 NAMES = {  # as the report calls them -> as the field's tables do
@@ -65,7 +67,7 @@ class _Judge:
     def __call__(self, clip: Shown) -> ClipFigures:
         frames, judges = clip.frames(), self._run.judges
         seen = observe(frames, clip.prompt, self._run.family.geometry.fps, judges.detector)
-        report = video_metrics(seen, judges, self._references)
+        report = video_metrics(seen, judges, self._references, estimator_of(self._run.dir.settings()))
         shown, said = self._classifier.predict([frames])[0], parse(clip.prompt)
         values = {name: report[own] for own, name in NAMES.items()} | {
             "prompt_accuracy": float(np.mean([getattr(shown, field) == getattr(said, field) for field in SAID])),
@@ -80,8 +82,8 @@ def image_similarity(encoder: VideoTextEncoder, frames: Frames, photos: NDArray[
 
     The field's image score (CLIP-I), and like it won by copying a photo, scene and all.
     """
-    chosen = np.linspace(0, len(frames) - 1, _STILLS).round().astype(int)
-    return float((held_still(encoder, list(frames[chosen]), len(frames)) @ photos.T).max(1).mean())
+    chosen = list(evenly(frames, _STILLS))
+    return float((held_still(encoder, chosen, len(frames)) @ photos.T).max(1).mean())
 
 
 def held_still(encoder: VideoTextEncoder, images: Sequence[NDArray[np.uint8]], frames: int) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Every contract on one screen. Shapes: B batch, C channels, F frames, H height, W width, L text tokens, D features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from magicid.core.diffusion import NoiseLaw
 
 Frames = NDArray[np.uint8]  # (F, H, W, 3) RGB
+FlowEstimator = Callable[
+    [NDArray[np.uint8], NDArray[np.uint8]], NDArray[np.float32]
+]  # two (H, W, 3) RGB -> (H, W, 2) x, y in pixels
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class Geometry:
     width: int
     fps: float
     guidance: float  # classifier-free guidance scale; 1 means none
-    guidance_until: float = 0.0  # time, 1 noise to 0 clean, down to which guidance acts; below it the model speaks for itself
+    guidance_until: float = 0.0  # time, 1 noise to 0 clean, down to which guidance acts so
+    guidance_after: float = 1.0  # the scale below that time; 1: the model speaks for itself
 
 
 Condition = dict[str, Tensor]  # what a transformer is told besides x_t and t; every tensor's first dimension is B
@@ -94,11 +98,15 @@ class FaceEncoder(Protocol):
         """Unit vectors (N, D) of aligned crops (N, crop_size, crop_size, 3)."""
 
 
-class VideoTextEncoder(Protocol):
-    """Puts clips and sentences into one space."""
+class VideoTextJudge(Protocol):
+    """Says how well clips follow sentences."""
 
     def similarity(self, clips: Sequence[Frames], sentences: Sequence[str]) -> NDArray[np.float32]:
-        """Cosine of each clip with its own sentence (N,)."""
+        """Of each clip with its own sentence (N,), higher is better; nan where it could not be judged."""
+
+
+class VideoTextEncoder(VideoTextJudge, Protocol):
+    """Puts clips and sentences into one space; the similarity is the cosine."""
 
     def embed_video(self, clips: Sequence[Frames]) -> NDArray[np.float32]:
         """Unit vectors (N, D) of clips."""
@@ -111,7 +119,7 @@ class Judges:
     detector: FaceDetector
     face_reward: FaceEncoder
     face_report: FaceEncoder
-    text_reward: VideoTextEncoder
+    text_reward: VideoTextJudge
     text_report: VideoTextEncoder
 
 

@@ -31,5 +31,5 @@ def read_geometry(path: str | Path, default: Geometry, own: Sequence[str] = ()) 
         found = {key: settings.pop(key) for key in own if key in settings}
         return (Geometry(**settings) if settings else default), found
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        names = ", ".join(("a geometry's fields (frames, height, width, fps, guidance, guidance_until)", *own))
+        names = ", ".join(("a geometry's fields (frames, height, width, fps, guidance, guidance_until, guidance_after)", *own))
         raise DataError(f"{beside}: {error}; it holds {names}. Mend it, or delete it for the family's own.") from error

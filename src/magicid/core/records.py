@@ -19,6 +19,9 @@ class Record:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names})
 
 
+STRANGERS = {"base": "base_stranger", "magicid": "magicid_stranger"}  # method -> origin of its clips of nobody in particular
+
+
 @dataclass(frozen=True)
 class Photo(Record):
     """One photo of the person: where it came from, and where its copy and static latents are."""
@@ -51,7 +54,7 @@ class Video(Record):
     """One clip: its file, its latents, and how it was made."""
 
     id: str
-    origin: str  # "static", "finetuned", "base", "magicid"
+    origin: str  # "static", "finetuned", "base", "magicid", or one of `STRANGERS`
     prompt: str
     seed: int
     strength: float  # of the adapter: 0 is the base model

@@ -30,12 +30,14 @@ FAMILIES = {
     "hunyuan_video": "magicid.families.hunyuan_video:HunyuanVideo",
     "cogvideox": "magicid.families.cogvideox:CogVideoX",
     "ltx": "magicid.families.ltx:LTX",
+    "hunyuan_video15": "magicid.families.hunyuan_video15:HunyuanVideo15",
 }
 PIPELINES = {  # family -> class in model_index.json
     "wan": "WanPipeline",
     "hunyuan_video": "HunyuanVideoPipeline",
     "cogvideox": "CogVideoXPipeline",
     "ltx": "LTXPipeline",
+    "hunyuan_video15": "HunyuanVideo15Pipeline",
 }
 JUDGES = {
     "avatar": "magicid.avatar.judges:avatar",
@@ -50,12 +52,14 @@ EXPORTS = {
     "hunyuan_video": "magicid.export.hunyuan_video:exported",
     "cogvideox": "magicid.export.cogvideox:exported",
     "ltx": "magicid.export.ltx:exported",
+    "hunyuan_video15": "magicid.export.hunyuan_video15:exported",
 }
 IMPORTS = {  # the inverses of the exports
     "wan": "magicid.export.wan:imported",
     "hunyuan_video": "magicid.export.hunyuan_video:imported",
     "cogvideox": "magicid.export.cogvideox:imported",
     "ltx": "magicid.export.ltx:imported",
+    "hunyuan_video15": "magicid.export.hunyuan_video15:imported",
 }
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",

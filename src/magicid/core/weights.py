@@ -107,14 +107,19 @@ def check_finite(path: Path, tensors: "Mapping[str, Tensor]") -> None:
 def check_model(folder: Path) -> None:
     """`DataError` unless all weights in the folders of a diffusers checkpoint are safetensors; pickles beside them stay shut."""
     for part in sorted(path for path in folder.iterdir() if path.is_dir()):
-        whole = sorted(part.glob("*.safetensors"))
-        if not whole and (pickles := sorted(path for path in part.iterdir() if path.suffix in PICKLES)):
-            raise DataError(f"{pickles[0]}: a pickle can run code, and is never loaded; convert {part} to .safetensors.")
-        for path in whole:
-            check_weights(path)
-        for index in sorted(part.glob("*.index.json")):
-            if whole and ".safetensors." in index.name:
-                _check_shards(index)
+        check_folder(part)
+
+
+def check_folder(part: Path) -> None:
+    """The same of one folder that holds weights."""
+    whole = sorted(part.glob("*.safetensors"))
+    if not whole and (pickles := sorted(path for path in part.iterdir() if path.suffix in PICKLES)):
+        raise DataError(f"{pickles[0]}: a pickle can run code, and is never loaded; convert {part} to .safetensors.")
+    for path in whole:
+        check_weights(path)
+    for index in sorted(part.glob("*.index.json")):
+        if whole and ".safetensors." in index.name:
+            _check_shards(index)
 
 
 def _check_shards(index: Path) -> None:

@@ -16,6 +16,7 @@ from magicid.core.run import Run
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
 from magicid.perception.face import observe
+from magicid.perception.optical_flow import estimator_of
 from magicid.pipeline import PRESETS
 from magicid.stages.evaluate import gallery
 
@@ -75,7 +76,7 @@ class ThreeRows:
         for place, video in places(run).items():
             frames = rendered(run, person, video.prompt, video.seed)
             seen = observe(frames, video.prompt, run.family.geometry.fps, run.judges.detector)
-            measured[f"ceiling-{place}"] = video_metrics(seen, run.judges, references)
+            measured[f"ceiling-{place}"] = video_metrics(seen, run.judges, references, estimator_of(run.dir.settings()))
         publish_text(cache, json.dumps(measured))
         return measured
 

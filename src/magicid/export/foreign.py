@@ -21,6 +21,7 @@ import torch
 
 from magicid.core import tables
 from magicid.core.errors import DataError
+from magicid.core.experts import networks
 from magicid.core.interfaces import Family
 from magicid.export.renamed import Pair
 from magicid.training import lora
@@ -30,7 +31,10 @@ METADATA = "lora_adapter_metadata"  # diffusers' header: the settings of a PEFT 
 
 
 def own_layers(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
-    """A and B of layers by our names, from those by any known layout's; `DataError` names a key that has no place."""
+    """A and B of layers by our names, from those by any known layout's; `DataError` names a key that has no place.
+
+    A model's experts have the same layers: names are those of one.
+    """
     groups: dict[str, dict[str, Pair]] = defaultdict(dict)
     for name, pair in pairs.items():
         prefix = next((prefix for prefix in LAYOUTS if name.startswith(prefix)), None)
@@ -84,7 +88,7 @@ def _universal(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
 
 def _diffusers(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
     """By names of the model's own layers, or else the original model's behind the same prefix."""
-    own = lora.linear_layers(family)
+    own = lora.linear_layers(networks(family.transformer)[0])
     named = {name.removeprefix(DIFFUSERS): pair for name, pair in pairs.items()}
     original = {UNIVERSAL + name: pair for name, pair in named.items() if name not in own}
     return {name: pair for name, pair in named.items() if name in own} | _universal(original, family)
@@ -93,7 +97,7 @@ def _diffusers(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
 def _underscored(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
     """By either, with underscores for dots: matched with the names that this model can have, never split by guessing."""
     known: dict[str, set[str]] = defaultdict(set)
-    for layer, part in lora.linear_layers(family).items():
+    for layer, part in lora.linear_layers(networks(family.transformer)[0]).items():
         for name in (layer, *_universal_names(family, layer, part.in_features, part.out_features)):
             known[name.removeprefix(UNIVERSAL).replace(".", "_")].add(name)
     found: dict[str, Pair] = {}

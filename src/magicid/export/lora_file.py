@@ -1,7 +1,7 @@
 """One LoRA file that loads in diffusers and ComfyUI: universal names, alpha folded in, its story in the header.
 
 Before it gets its name, the file is loaded back through the stock pipeline and its output compared with the adapter in
-memory: a file that loses anything never stands there.
+memory: a file that loses anything never stands there. A model of two experts has two files, the second named `..._low`.
 """
 
 import json
@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import DataError, out_of_memory
+from magicid.core.experts import networks
 from magicid.core.files import publish, sha256, text_digest
 from magicid.core.interfaces import Family
 from magicid.core.records import Adapter, Metric
@@ -28,48 +30,72 @@ from magicid.training.adapters import load_adapter
 
 Layout = Literal["universal", "diffusers"]
 CHECK, LOADED = "export_check", "export_loaded"  # names of adapters in memory
-SLOT = "person"  # what a LoRA is for; experts of a model will have slots of their own
+SLOT = "person"  # what a LoRA is for, where a model has no experts; these have slots of their own
 _REMEDY = "the export is wrong for this family; use finetune.targets that it knows."
 
 
-def export_adapter(run: Run, record: Adapter, path: Path, metrics: Sequence[Metric] = (), layout: Layout = "universal") -> float:
-    """Write the adapter of `record` to `path` and verify it; `DataError` when anything would be lost.
+def export_adapter(
+    run: Run, record: Adapter, path: Path, metrics: Sequence[Metric] = (), layout: Layout = "universal"
+) -> list[Path]:
+    """Write the adapter of `record` to `path`, or `slot_files` of it, and verify; `DataError` when anything would be lost.
 
-    `metrics` are the evaluation's: those of MagicID stand in the header. Returns what `verify` does.
+    `metrics` are the evaluation's: those of MagicID stand in the header. Returns the files.
     """
     settings = run.dir.settings()
-    size = filled(lora.LoraSettings, settings, "finetune.")
     story: dict[str, Any] = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base}
     story |= {key: settings[key] for key in ("base_digest", "finetune.steps", "optimize.steps") if key in settings}
-    story |= {"slot": SLOT, "subject": subject(run), "targets": settings["finetune.targets"]}
+    story |= {"slot": "", "subject": subject(run), "targets": settings["finetune.targets"]}
     story["adapter_sha256"] = record.sha256
     if scores := {m.name: round(m.value, 6) for m in metrics if m.method == "magicid" and math.isfinite(m.value)}:
         story["scores"] = scores
     load_adapter(run, CHECK, record)
     try:
-        return write_lora(run.family, CHECK, size, path, story, layout)
+        return write_lora(run.family, CHECK, filled(lora.LoraSettings, settings, "finetune."), path, story, layout)
     finally:
         lora.remove_adapter(run.family, CHECK)
 
 
 def write_lora(
     family: Family, name: str, size: lora.LoraSettings, path: Path, story: dict[str, Any], layout: Layout = "universal"
-) -> float:
-    """Write adapter `name`, which is in memory, with its story in the header; it gets its name once it is verified."""
-    weights = lora.weights(family, name)
-    if layout == "diffusers":
-        tensors, header = native(weights, size)  # two keys of the header: safetensors writes them in random order
-    else:
-        tensors, header = tables.load(tables.EXPORTS, "export of", family.name)(weights, size.alpha / size.rank), {}
-    difference = math.nan
+) -> list[Path]:
+    """Write adapter `name`, which is in memory and of that size, with its story in the header; the files, once verified."""
+    exported = tables.load(tables.EXPORTS, "export of", family.name)
+    weights, files = lora.weights(family, name), slot_files(family, path)
 
-    def write(target: Path) -> None:
-        nonlocal difference
-        save_file(tensors, target, metadata={"magicid": json.dumps(story)} | header)
-        difference = verify(family, name, target, path)
+    def put(left: list[tuple[str, Path]], written: list[Path]) -> None:
+        """One file inside the other: none has its name before all are verified."""
+        if not left:
+            verify(family, name, written[0], path, *written[1:])
+            return
+        (slot, file), *rest = left
+        tensors, header = of_slot(weights, slot), {"magicid": json.dumps(story | {"slot": slot})}
+        if layout == "diffusers":
+            tensors, more = native(tensors, size)
+            header |= more  # safetensors writes several keys in random order: these files' bytes differ, and mean the same
+        else:
+            tensors = exported(tensors, size.alpha / size.rank)
 
-    publish(path, write)
-    return difference
+        def write(target: Path) -> None:
+            save_file(tensors, target, metadata=header)
+            put(rest, [*written, target])
+
+        publish(file, write)
+
+    put(list(files.items()), [])
+    return list(files.values())
+
+
+def slot_files(family: Family, path: Path) -> dict[str, Path]:
+    """The files of one adapter by their slots: for the person alone, or for each expert of the model."""
+    if len(networks(family.transformer)) == 1:
+        return {SLOT: path}
+    return {"high": path, "low": path.with_stem(f"{path.stem}_low")}
+
+
+def of_slot(tensors: dict[str, Tensor], slot: str) -> dict[str, Tensor]:
+    """The weights of a slot, named as if there were no other."""
+    start = "" if slot == SLOT else f"{slot}."
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}
 
 
 def subject(run: Run) -> str:
@@ -84,24 +110,27 @@ def trained_layers(family: Family, name: str) -> set[str]:
 
 
 @torch.no_grad()
-def verify(family: Family, name: str, path: Path, shown: Path | None = None) -> float:
+def verify(family: Family, name: str, path: Path, shown: Path | None = None, *others: Path) -> float:
     """The relative difference of two predictions: by the file, loaded by the stock pipeline, and by the adapter `name`.
 
-    `DataError`, which names `shown` or else `path`, when it is more than 1e-3 or when the file reaches other layers than
-    the adapter.
+    `others` are the files of a model's other experts, each of which is asked. `DataError`, which names `shown` or else
+    `path`, when the difference is more than 1e-3 or when the files reach other layers than the adapter.
     """
     shown = shown or path
-    pipeline = family.pipeline
     geometry = family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     device = next(family.transformer.parameters()).device
-    x, t = noise((1, *shape), 0, "export").to(device), torch.full((1,), 0.5, device=device)
-    condition = family.encode_prompts([""])
+    times = torch.tensor([0.999, 0.001] if others else [0.5])  # of both experts, wherever they part
+    x, t = noise((len(times), *shape), 0, "export").to(device), times.to(device)
+    condition = family.encode_prompts([""] * len(times))
     with lora.using(family, name):
         expected = family.predict(x, t, condition)
     trained = trained_layers(family, name)
     try:
-        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=LOADED)
+        for file in (path, *others):
+            if foreign := [key for key in load_file(file) if ".lora_" not in key]:  # which some loaders skip without a word
+                raise DataError(f"{shown}: {foreign[0]} is no tensor of a LoRA; {_REMEDY}")
+            _load(family.pipeline, file, **({"load_into_transformer_2": True} if file in others else {}))
         loaded = trained_layers(family, LOADED)
         if loaded != trained:
             odd = ", ".join(sorted(loaded ^ trained)[:3])
@@ -119,3 +148,9 @@ def verify(family: Family, name: str, path: Path, shown: Path | None = None) -> 
     if not difference <= 1e-3:
         raise DataError(f"{shown} (sha256 {sha256(path)[:12]}): predictions differ by {difference:.2g} of 1; {_REMEDY}")
     return difference
+
+
+def _load(pipeline: Any, path: Path, **more: bool) -> None:
+    """Load a file as a user of diffusers does; a pipeline without a LoRA loader leaves it to its transformer's."""
+    load = getattr(pipeline, "load_lora_weights", None) or pipeline.transformer.load_lora_adapter
+    load(str(path.parent), weight_name=path.name, adapter_name=LOADED, **more)

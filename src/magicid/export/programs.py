@@ -15,6 +15,16 @@ pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT, shift_terminal=TER
 evenly = [1 - i / STEPS for i in range(STEPS)]  # before the shift, as the clips of the run have them
 pipe.scheduler.set_timesteps = partial(pipe.scheduler.set_timesteps, sigmas=evenly)"""
 
+LOAD = """\
+pipe.load_lora_weights(str(ADAPTER.parent), weight_name=ADAPTER.name, adapter_name="person")
+pipe.set_adapters(["person"], [STRENGTH])"""
+LOAD_TRANSFORMER = """\
+pipe.transformer.load_lora_adapter(str(ADAPTER.parent), weight_name=ADAPTER.name, adapter_name="person")
+pipe.transformer.set_adapters(["person"], [STRENGTH])"""
+GUIDER = """
+pipe.guider = ClassifierFreeGuidance(guidance_scale=CALL.pop("guidance_scale"))
+for name in ("system_message", "prompt_template_encode_start_idx", "tokenizer_max_length"):
+    setattr(pipe, name, CALL.pop(name))"""
 DDIM = """\
 same = {"timestep_spacing": "trailing", "set_alpha_to_one": True, "clip_sample": False}  # as the clips of the run have it
 pipe.scheduler = CogVideoXDDIMScheduler.from_config(pipe.scheduler.config, **same)"""
@@ -37,7 +47,8 @@ class Program:
 
     call: dict[str, str] = field(default_factory=lambda: {"guidance_scale": "guidance"})  # pipeline's argument -> the family's
     comfy: Comfy | None = None
-    scheduler: str = "FlowMatchEulerDiscreteScheduler"  # of diffusers
+    load: str = LOAD  # lines of the script that put the adapter into `pipe`
+    parts: str = "FlowMatchEulerDiscreteScheduler"  # of diffusers, for `sampler`
     sampler: str = FLOW  # lines of the script that put `pipe` on the sampler of training/sampling
     noise: str = "noise"  # the pipeline's `latents`, from noise (1, C, F, H, W)
     interval: bool = False  # whether `pipe._guidance_scale` may change between steps, for an interval of guidance
@@ -74,9 +85,20 @@ PROGRAMS = {
             embedded="guidance_scale",
         ),
     ),
+    "hunyuan_video15": Program(  # ComfyUI has no map from these names: export/hunyuan_video15.py
+        call={
+            "guidance_scale": "guidance",
+            "system_message": "pipeline.system_message",
+            "prompt_template_encode_start_idx": "pipeline.prompt_template_encode_start_idx",
+            "tokenizer_max_length": "pipeline.tokenizer_max_length",
+        },
+        load=LOAD_TRANSFORMER,
+        parts="ClassifierFreeGuidance, FlowMatchEulerDiscreteScheduler",
+        sampler=FLOW + GUIDER,
+    ),
     "cogvideox": Program(  # ComfyUI has no map from these names: export/cogvideox.py
         call={"guidance_scale": "guidance", "max_sequence_length": "tokens"},
-        scheduler="CogVideoXDDIMScheduler",
+        parts="CogVideoXDDIMScheduler",
         sampler=DDIM,
         noise="noise.transpose(1, 2)",
     ),

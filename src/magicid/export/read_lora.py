@@ -19,7 +19,7 @@ from magicid.core.interfaces import Family
 from magicid.core.run import Run
 from magicid.core.weights import check_weights, read_weights
 from magicid.export.foreign import header_scale, own_layers
-from magicid.export.lora_file import SLOT, subject
+from magicid.export.lora_file import SLOT, slot_files, subject
 from magicid.export.renamed import Pair
 from magicid.training import lora
 
@@ -74,11 +74,27 @@ def read_lora(path: Path, family: Family) -> Lora:
         raise DataError(f"{path}: {error}") from error
 
 
+def read_slots(path: Path, family: Family) -> Lora:
+    """What the files of all slots hold, by the names of the family's adapters; `path` is the first of them.
+
+    `DataError` where a file is for another slot, or the files of a model's experts were not written together.
+    """
+    files = slot_files(family, path)
+    found = {slot: _of_slot(slot, file, path, family) for slot, file in files.items()}
+    first = found[next(iter(files))]
+    if len({lora.story.get("adapter_sha256") for lora in found.values()}) > 1:
+        named = " and ".join(map(str, files.values()))
+        raise DataError(f"{named}: not of one export; experts are trained together. Use the files that one run wrote.")
+    if len(found) == 1:
+        return first
+    tensors = {f"{slot}.{key}": tensor for slot, lora in found.items() for key, tensor in lora.tensors.items()}
+    return Lora(tensors, first.story, tuple(sorted({kind for lora in found.values() for kind in lora.cast_from})))
+
+
 def accept(run: Run, path: Path, say: Callable[[str], None]) -> Lora:
     """Read a file for a run's base model and slot, others are refused; what is cast or unknown of it is said."""
-    found = read_lora(path, run.family)
+    found = read_slots(path, run.family)
     story = found.story
-    _refuse_other_slot(path, story)
     _refuse_other_base(path, story, run.dir.settings().get("base_digest"))
     if found.cast_from:
         say(f"{path}: {', '.join(found.cast_from)} is cast to float32.")
@@ -139,9 +155,16 @@ def start_from(run: Run, name: str, path: Path, settings: lora.LoraSettings, say
     lora.load_weights(run.family, name, own)
 
 
-def _refuse_other_slot(path: Path, story: dict[str, Any]) -> None:
-    if story.get("slot", SLOT) != SLOT:
-        raise DataError(f"{path}: a LoRA for the slot {story['slot']!r}; here is one for {SLOT!r} only. Use one exported for it.")
+def _of_slot(slot: str, file: Path, path: Path, family: Family) -> Lora:
+    """The file of a slot, where `path` is the first slot's; of experts, the header must say which it is for."""
+    if file != path and not file.is_file():
+        raise DataError(f"{path}: the expert {slot!r} has a file of its own, and {file} is not there. Put it beside this one.")
+    found = read_lora(file, family)
+    own = found.story.get("slot", SLOT)
+    if own != slot:
+        remedy = "Use one exported for it." if slot == SLOT else "Name the file for 'high'; that for 'low' is found beside it."
+        raise DataError(f"{file}: a LoRA for the slot {own!r}; here is one for {slot!r} only. {remedy}")
+    return found
 
 
 def _refuse_other_base(path: Path, story: dict[str, Any], own: str | None) -> None:
@@ -225,7 +248,7 @@ def _one_rank(layers: dict[str, Pair]) -> dict[str, Tensor]:
 def _alike(family: Family, found: Lora) -> tuple[str, ...]:
     """The model's layers that have, in any block, the name of one that the file changes: each is expected to be changed."""
     kinds = {_BLOCK.sub("blocks.", layer) for layer in found.layers}
-    linear = lora.linear_layers(family)
+    linear = lora.linear_layers(family.transformer)
     return tuple(name for name in linear if _BLOCK.sub("blocks.", name) in kinds) or found.layers[:3]
 
 

@@ -11,6 +11,7 @@ from magicid.core.records import Prompt, Record, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
 from magicid.export.programs import arguments
+from magicid.training.sampling import guidances
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Recipe(Record):
     trigger: str  # stands for the person
     adapter: str  # its file
     adapter_sha256: str
+    adapter_low: str  # the file of the model's second expert, if that has one of its own
     strength: float
     prompt: str  # as the text encoder gets it
     noise_seed: int  # torch.Generator().manual_seed(this) and torch.randn(noise_shape) are the noise, fp32, drawn on the CPU
@@ -36,14 +38,17 @@ class Recipe(Record):
     shift: float | None  # of the flow's times, which are even before it
     terminal: float | None  # the flow's last time before 0, to which those above are stretched
     guidance: float  # classifier-free; 1: none
-    guidance_until: float  # time, 1 noise to 0 clean, down to which it acts
+    guidance_until: float  # time, 1 noise to 0 clean, down to which it acts so
+    guidance_after: float  # the scale below that time
     arguments: dict[str, Any]  # of the stock pipeline, besides those above
 
 
-def recipe(run: Run, prompt: str, seed: int, steps: int, guidance: float | None, adapter: Path, strength: float = 1.0) -> Recipe:
+def recipe(
+    run: Run, prompt: str, seed: int, steps: int, guidance: float | None, adapter: Path, *low: Path, strength: float = 1.0
+) -> Recipe:
     """What `training/sampling.sample` does with these; `seed` is the clip's, `guidance` None the base model's own."""
     family, geometry, law = run.family, run.family.geometry, run.family.law
-    scale = geometry.guidance if guidance is None else guidance
+    scale, after = guidances(geometry, guidance)
     return Recipe(
         version=__version__,
         family=run.common.family,
@@ -52,6 +57,7 @@ def recipe(run: Run, prompt: str, seed: int, steps: int, guidance: float | None,
         trigger=run.common.trigger,
         adapter=str(adapter),
         adapter_sha256=sha256(adapter),
+        adapter_low=str(low[0]) if low else "",
         strength=strength,
         prompt=prompt,
         noise_seed=item_seed(seed, "sample"),
@@ -65,11 +71,12 @@ def recipe(run: Run, prompt: str, seed: int, steps: int, guidance: float | None,
         terminal=(law.terminal or None) if isinstance(law, FlowMatching) else None,
         guidance=scale,
         guidance_until=geometry.guidance_until,
+        guidance_after=after,
         arguments=arguments(family, scale),
     )
 
 
-def sample_recipe(run: Run, adapter: Path) -> Recipe:
+def sample_recipe(run: Run, *adapter: Path) -> Recipe:
     """Of the run's first MagicID clip; of its first evaluation prompt, where no clips are drawn yet."""
     settings = run.dir.settings()
     prompt = next(prompt.text for prompt in run.dir.read("prompts", Prompt) if prompt.split == "evaluation")
@@ -77,4 +84,4 @@ def sample_recipe(run: Run, adapter: Path) -> Recipe:
     videos = run.dir.read("generate", Video) if run.dir.finished("generate") else []
     if video := next((video for video in videos if video.origin == "magicid"), None):
         prompt, seed, strength = video.prompt, video.seed, video.strength
-    return recipe(run, prompt, seed, settings["generate.steps"], settings.get("generate.guidance"), adapter, strength)
+    return recipe(run, prompt, seed, settings["generate.steps"], settings.get("generate.guidance"), *adapter, strength=strength)

@@ -20,17 +20,22 @@ def beside(adapter: Path) -> tuple[Path, Path]:
     return adapter.with_name(f"{adapter.stem}_diffusers.py"), adapter.with_name(f"{adapter.stem}_comfyui.json")
 
 
+def exports(folder: Path) -> list[Path]:
+    """The exported files in a run's folder: one or two LoRA files (two experts have two), the script, the workflow."""
+    return sorted(path for path in folder.glob("adapter*") if path.suffix in (".safetensors", ".py", ".json"))
+
+
 def export_result(run: Run, path: Path, metrics: Sequence[Metric] = (), layout: Layout = "universal") -> list[Path]:
     """Write and verify `path`, then what stands beside it; the files written.
 
     No workflow is among them for a family that has none, or for diffusers' layout, which ComfyUI does not read.
     """
-    export_adapter(run, run.dir.read("optimize", Adapter)[0], path, metrics, layout)
-    recipe = sample_recipe(run, path)
+    files = export_adapter(run, run.dir.read("optimize", Adapter)[0], path, metrics, layout)
+    recipe = sample_recipe(run, *files)
     script, nodes = beside(path)
     publish_text(script, snippet(recipe))
     graph = workflow(recipe) if layout == "universal" else None
     if graph is None:
-        return [path, script]
+        return [*files, script]
     publish_text(nodes, json.dumps(graph, indent=1) + "\n")
-    return [path, script, nodes]
+    return [*files, script, nodes]

@@ -6,6 +6,7 @@ quantisation and offloading beyond diffusers' plain one; how to fit a GPU is the
 
 import json
 from importlib.metadata import version
+from pathlib import Path
 from string import Template
 
 from magicid.core import tables
@@ -22,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from diffusers import $scheduler, $pipeline
+from diffusers import $parts, $pipeline
 from diffusers.utils import export_to_video
 
 BASE = $base  # a folder in the diffusers layout, or a hub id
@@ -41,8 +42,7 @@ $call}
 cuda = torch.cuda.is_available()
 kinds = {"default": torch.bfloat16, "vae": torch.float32} if cuda else torch.float32
 pipe = $pipeline.from_pretrained(BASE, dtype=kinds)
-pipe.load_lora_weights(str(ADAPTER.parent), weight_name=ADAPTER.name, adapter_name="person")
-pipe.set_adapters(["person"], [STRENGTH])
+$low$load
 $sampler
 if cuda:
     pipe.vae.enable_tiling()
@@ -52,6 +52,10 @@ noise = torch.randn(NOISE, generator=torch.Generator().manual_seed(SEED))
 frames = pipe(prompt=PROMPT, num_inference_steps=STEPS, latents=$noise, output_type="np", **CALL).frames[0]
 print(export_to_video(list(frames), str(ADAPTER.with_name("clip.mp4")), fps=FPS))
 ''')
+_LOW = """\
+low = {"weight_name": $name, "load_into_transformer_2": True}  # the model's second expert
+pipe.load_lora_weights(str(ADAPTER.parent), adapter_name="person", **low)
+"""
 _INTERVAL = '''
 
 def end_guidance(pipe, step, time, tensors):
@@ -69,12 +73,17 @@ def snippet(recipe: Recipe) -> str:
     """The script, for the adapter's file that stands beside it."""
     program = PROGRAMS.get(recipe.family, Program())
     size = {"negative_prompt": "", "num_frames": recipe.frames, "height": recipe.height, "width": recipe.width}
-    call = "".join(f"    {_text(argument)}: {value!r},\n" for argument, value in (size | recipe.arguments).items())
+    call = size | recipe.arguments
+    name, low = Path(recipe.adapter).name, Path(recipe.adapter_low).name
     interval = ""
-    if recipe.guidance_until and recipe.guidance != 1:
-        until = str(recipe.guidance_until)
-        interval = Template(_INTERVAL).substitute(until=until) if program.interval else f"# not here: guidance ends at {until}"
-    name = recipe.adapter.rpartition("/")[2]
+    if recipe.guidance_until and recipe.guidance != recipe.guidance_after:
+        until, after = str(recipe.guidance_until), recipe.guidance_after
+        if low:
+            call["guidance_scale_2"] = after  # from the time on at which the pipeline's experts part
+        elif program.interval and after == 1:
+            interval = Template(_INTERVAL).substitute(until=until)
+        else:
+            interval = f"# not here: below time {until} the run's own clips have guidance {after}"
     return _SCRIPT.substitute(
         version=recipe.version,
         diffusers=version("diffusers"),
@@ -91,8 +100,10 @@ def snippet(recipe: Recipe) -> str:
         terminal=recipe.terminal,
         fps=recipe.fps,
         noise_shape=recipe.noise_shape,
-        call=call,
-        scheduler=program.scheduler,
+        call="".join(f"    {_text(argument)}: {value!r},\n" for argument, value in call.items()),
+        parts=program.parts,
+        low=Template(_LOW).substitute(name=_text(low)) if low else "",
+        load=program.load,
         sampler=program.sampler,
         interval=interval,
         noise=program.noise,

@@ -5,6 +5,7 @@ times of `core/diffusion.FlowMatching` where the steps divide 1,000; that noise 
 A note cannot stand between the nodes, since every entry must have a class_type: it stands in the first one's `_meta`.
 """
 
+from pathlib import Path
 from typing import Any
 
 from magicid.core.diffusion import FlowMatching
@@ -19,9 +20,9 @@ NOTE = (
 
 
 def workflow(recipe: Recipe) -> dict[str, Node] | None:
-    """Nodes by their numbers, or None for a family that ComfyUI is not known to sample with such a LoRA."""
+    """Nodes by their numbers, or None for a model of two experts or a family that ComfyUI is not known to sample with."""
     program = PROGRAMS.get(recipe.family)
-    if program is None or program.comfy is None or recipe.shift is None or recipe.terminal:
+    if program is None or program.comfy is None or recipe.shift is None or recipe.terminal or recipe.adapter_low:
         return None
     comfy, nodes = program.comfy, dict[str, Node]()
 
@@ -30,7 +31,7 @@ def workflow(recipe: Recipe) -> dict[str, Node] | None:
         nodes[str(len(nodes) + 1)] = {"class_type": kind, "inputs": inputs, "_meta": {"title": title}}
         return [str(len(nodes)), 0]
 
-    name = recipe.adapter.rpartition("/")[2]
+    name = Path(recipe.adapter).name
     model = add("UNETLoader", "base model", unet_name=comfy.model, weight_dtype="default")
     nodes["1"]["_meta"]["note"] = NOTE
     model = add("LoraLoaderModelOnly", "the person", model=model, lora_name=name, strength_model=recipe.strength)
@@ -69,8 +70,8 @@ def workflow(recipe: Recipe) -> dict[str, Node] | None:
 
 
 def _legs(recipe: Recipe) -> list[tuple[int, int, float]]:
-    """(first step, the step after the last, guidance): with guidance, then, where it ends early, without."""
+    """(first step, the step after the last, guidance): one, or two where guidance changes on the way."""
     times = FlowMatching(recipe.shift or 1.0).times(recipe.steps)[:-1]
-    guided = int((times >= recipe.guidance_until).sum()) if recipe.guidance != 1 else recipe.steps
-    legs = [(0, guided, recipe.guidance), (guided, recipe.steps, 1.0)]
+    guided = int((times >= recipe.guidance_until).sum()) if recipe.guidance != recipe.guidance_after else recipe.steps
+    legs = [(0, guided, recipe.guidance), (guided, recipe.steps, recipe.guidance_after)]
     return [leg for leg in legs if leg[0] < leg[1]]

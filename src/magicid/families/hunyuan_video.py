@@ -18,8 +18,8 @@ from diffusers import HunyuanVideoPipeline
 from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import DEFAULT_PROMPT_TEMPLATE
 from torch import Tensor, nn
 
+from magicid.core import autoencoder
 from magicid.core.diffusion import FlowMatching
-from magicid.core.errors import DataError
 from magicid.core.interfaces import Condition, Geometry
 from magicid.core.model_folder import open_pipeline, read_geometry
 
@@ -87,29 +87,22 @@ class HunyuanVideo:
         condition = {"encoder_hidden_states": embeds, "encoder_attention_mask": mask, "pooled_projections": pooled}
         return {name: tensor.to(self.device) for name, tensor in condition.items()}
 
-    @torch.no_grad()
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, scaled to about unit deviation."""
         vae = self.pipeline.vae
-        latents: Tensor = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
-        return latents * float(vae.config.scaling_factor)
+        return autoencoder.encode(vae, videos_BCFHW) * float(vae.config.scaling_factor)
 
-    @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32."""
         vae = self.pipeline.vae
-        latents = latents_BCFHW.float() / vae.config.scaling_factor
-        video: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample.float()
-        return video
+        return autoencoder.decode(vae, latents_BCFHW.float() / vae.config.scaling_factor)
 
     def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, H, W); frames must be a multiple of the time compression plus 1, latents' sides multiples of a patch."""
         config = self.pipeline.vae.config
         time, space = config.temporal_compression_ratio, config.spatial_compression_ratio
         side = space * self.pipeline.transformer.config.patch_size
-        if (frames - 1) % time or height % side or width % side:
-            raise DataError(f"{frames}x{height}x{width}: frames must be {time}n+1 and sides multiples of {side}.")
-        return config.latent_channels, (frames - 1) // time + 1, height // space, width // space
+        return config.latent_channels, *autoencoder.compressed((frames, height, width), time, space, side)
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""

@@ -1,10 +1,14 @@
-"""Wan 2.1 text-to-video (`WanPipeline`): one UMT5 encoder, a causal video autoencoder, flow matching with true guidance.
+"""Wan text-to-video (`WanPipeline`): one UMT5 encoder, a causal video autoencoder, flow matching with true guidance.
+
+A 2.2 checkpoint with two transformers, one for the noisy part of the path, is served as one (core/experts.py). Left out:
+2.2's image-and-text model of 5B, whose frames have times of their own (`expand_timesteps`).
 
 The embedded world's base model is a small checkpoint of this family; nothing here knows which of the two it serves.
 """
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +16,10 @@ import torch
 from diffusers import WanPipeline
 from torch import Tensor, nn
 
+from magicid.core import autoencoder
 from magicid.core.diffusion import FlowMatching
 from magicid.core.errors import DataError
+from magicid.core.experts import Experts
 from magicid.core.interfaces import Condition, Geometry
 from magicid.core.model_folder import open_pipeline, read_geometry
 
@@ -30,9 +36,12 @@ class Wan:
         self.pipeline = pipeline
         self.geometry = geometry
         self.transformer: nn.Module = pipeline.transformer
+        boundary = pipeline.config.get("boundary_ratio")
+        if boundary is not None:
+            self.transformer = Experts(pipeline.transformer, pipeline.transformer_2, boundary * 1000)
         scheduler = pipeline.scheduler.config
         self.law = FlowMatching(shift=float(scheduler.get("flow_shift") or scheduler.get("shift") or 1.0))
-        for module in (pipeline.transformer, pipeline.vae, pipeline.text_encoder):
+        for module in (self.transformer, pipeline.vae, pipeline.text_encoder):
             module.requires_grad_(False).eval()
         config = pipeline.vae.config
         self._mean: Tensor = torch.tensor(config.latents_mean).reshape(1, -1, 1, 1, 1)
@@ -43,10 +52,13 @@ class Wan:
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Wan":
         """Load a folder; `geometry.json` beside `model_index.json` overrides the family's clip size."""
         pipeline = open_pipeline(WanPipeline, path, dtype, "Wan")
-        if pipeline.config.get("boundary_ratio") is not None:
-            rule = "a Wan 2.2 checkpoint with two transformers; one is served here. Choose Wan 2.1 or a 2.2 with one."
-            raise DataError(f"{path}: boundary_ratio {pipeline.config.boundary_ratio}, {rule}")
-        return cls(pipeline, read_geometry(path, DEFAULT)[0])
+        boundary = pipeline.config.get("boundary_ratio")
+        if pipeline.config.get("expand_timesteps"):
+            rule = "a time for each frame, as image-and-text models have, is not served; choose a text-to-video one"
+            raise DataError(f"{path}: expand_timesteps, {rule}.")
+        if boundary is not None and None in (pipeline.transformer, pipeline.transformer_2):
+            raise DataError(f"{path}: boundary_ratio {boundary} needs both transformer and transformer_2. Fetch it again.")
+        return cls(pipeline, read_geometry(path, _default(boundary))[0])
 
     @property
     def device(self) -> torch.device:
@@ -72,20 +84,15 @@ class Wan:
         )
         return {"encoder_hidden_states": embeds}
 
-    @torch.no_grad()
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, standardised by the autoencoder's own statistics."""
-        vae = self._vae()
-        latents: Tensor = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
+        latents = autoencoder.encode(self._vae(), videos_BCFHW)
         return (latents - self._mean.to(latents.device)) / self._std.to(latents.device)
 
-    @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32."""
-        vae = self._vae()
         latents = latents_BCFHW.float() * self._std.to(latents_BCFHW.device) + self._mean.to(latents_BCFHW.device)
-        video: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample.float()
-        return video
+        return autoencoder.decode(self._vae(), latents)
 
     def _vae(self) -> Any:
         """The autoencoder, which keeps its cache of frames in itself, for one thread's use: the same weights."""
@@ -95,9 +102,7 @@ class Wan:
         """(C, F, H, W); frames must be a multiple of the time compression plus 1."""
         config = self.pipeline.vae.config
         time, space = config.scale_factor_temporal, config.scale_factor_spatial
-        if (frames - 1) % time or height % space or width % space:
-            raise DataError(f"{frames}x{height}x{width}: frames must be {time}n+1 and sides multiples of {space}.")
-        return config.z_dim, (frames - 1) // time + 1, height // space, width // space
+        return config.z_dim, *autoencoder.compressed((frames, height, width), time, space, space)
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""
@@ -109,3 +114,11 @@ class Wan:
             return_dict=False,
         )[0]
         return velocity.float()
+
+
+def _default(boundary: float | None) -> Geometry:
+    """The family's clips; two experts are guided by two scales, as Wan 2.2's authors recommend."""
+    if boundary is None:
+        return DEFAULT
+    until = float(torch.tensor(boundary))  # as a time of sampling, fp32
+    return replace(DEFAULT, guidance=4.0, guidance_until=until, guidance_after=3.0)

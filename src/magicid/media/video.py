@@ -117,6 +117,12 @@ def _reduced(frames: NDArray[np.uint8], note: str) -> NDArray[np.uint8]:
     return np.round(sums / np.float32(k * k)).astype(np.uint8)
 
 
+def evenly(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """`count` frames evenly spaced from the first to the last, or all where there are no more."""
+    chosen: NDArray[np.uint8] = frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)]
+    return chosen
+
+
 def to_frames(video: Tensor) -> NDArray[np.uint8]:
     """Videos (B, C, F, H, W) in -1..1 to pixels (B, F, H, W, 3)."""
     pixels = ((video.detach().float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from magicid.core.records import Photo, Video
 from magicid.core.run_dir import RunDir
 from magicid.media.photo import read_photo, write_png
-from magicid.media.video import read_video
+from magicid.media.video import evenly, read_video
 
 METHODS = {"base": "base model", "finetuned": "fine-tuned", "magicid": "MagicID"}
 SIDE, EDGE, LABEL = 128, 6, 118  # pixels
@@ -18,15 +18,14 @@ SIDE, EDGE, LABEL = 128, 6, 118  # pixels
 def write_picture(folder: RunDir, path: Path, prompts: int = 2, frames: int = 6) -> Path:
     """Publish the PNG; clips of the first seed of the first prompts, `frames` of each, evenly spaced."""
     photos = [read_photo(folder.root / photo.image) for photo in folder.read("prepare", Photo) if not photo.held_out]
-    videos = folder.read("generate", Video)
+    videos = [video for video in folder.read("generate", Video) if video.origin in METHODS]
     rows = [_row("photos", photos[:frames], frames)]
     for prompt in list(dict.fromkeys(video.prompt for video in videos))[:prompts]:
         rows.append(_caption(prompt, rows[0].shape[1]))
         for method, label in METHODS.items():
             clip = next(v for v in videos if v.prompt == prompt and v.origin == method)
             shown = read_video(folder.root / clip.file)[0]
-            steps = np.linspace(0, len(shown) - 1, frames).round().astype(int)
-            rows.append(_row(label, [shown[i] for i in steps], frames))
+            rows.append(_row(label, list(evenly(shown, frames)), frames))
     write_png(path, np.concatenate(rows))
     return path
 

@@ -3,7 +3,7 @@
 import base64
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,8 +13,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from magicid.core.files import publish_text
-from magicid.core.records import Metric, Pair, Photo, Record, Score, Video
+from magicid.core.records import STRANGERS, Metric, Pair, Photo, Record, Score, Video
 from magicid.core.run_dir import RunDir
+from magicid.metrics import leakage
 from magicid.metrics.dashboard import constants, dashboard, verdict
 from magicid.metrics.scatter import repository_plot
 from magicid.training.log import Log
@@ -41,7 +42,8 @@ class Cell:
 def write_report(run_dir: RunDir) -> Path:
     """Publish `report.html` and return its path."""
     settings = run_dir.settings()
-    columns, rows = result_table(_records(run_dir, "evaluate", Metric))
+    metrics = _records(run_dir, "evaluate", Metric)
+    columns, rows = result_table([metric for metric in metrics if metric.method != leakage.ROW])
     photos = [photo for photo in _records(run_dir, "prepare", Photo) if not photo.held_out]
     folder = Path(__file__).parent
     page = Environment(
@@ -51,10 +53,14 @@ def write_report(run_dir: RunDir) -> Path:
     text = page.render(
         name=run_dir.root.resolve().name,
         sentence=summary(columns, rows, len(photos)),
-        labels=LABELS, methods=METHODS, columns=columns, rows=rows,
+        labels=LABELS, columns=columns, rows=rows,
         made=Counter(video.origin for video in _records(run_dir, "generate", Video)),
         photos=[(p.source, _embedded(run_dir.root / p.image, "image/png")) for p in photos],
-        clips=list(_clips(run_dir)),
+        clips=list(_clips(run_dir, METHODS)),
+        leaked=leakage.sentence(metrics, settings),
+        strangers=list(_clips(run_dir, STRANGERS.values())),
+        titles={method: LABELS[method] for method in METHODS},
+        stranger_titles={origin: LABELS[method] for method, origin in STRANGERS.items()},
         pixelated=_small(run_dir, photos),
         repository=repository_plot(
             [p.id for p in photos], _records(run_dir, "sample", Video), _records(run_dir, "score", Score),
@@ -127,11 +133,11 @@ def _small(run_dir: RunDir, photos: Sequence[Photo]) -> bool:
     return False
 
 
-def _clips(run_dir: RunDir) -> Iterator[tuple[str, int, dict[str, str]]]:
-    """(prompt, seed, {method: data address}) of each evaluation prompt."""
+def _clips(run_dir: RunDir, origins: Collection[str]) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """(prompt, seed, {origin: data address}) of each prompt and seed that has clips of these origins."""
     groups: dict[tuple[str, int], dict[str, str]] = {}
     for video in _records(run_dir, "generate", Video):
-        if video.origin in METHODS:
+        if video.origin in origins:
             group = groups.setdefault((video.prompt, video.seed), {})
             group[video.origin] = _embedded(run_dir.root / video.file, "video/mp4")
     return ((prompt, seed, clips) for (prompt, seed), clips in groups.items())

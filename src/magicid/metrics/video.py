@@ -5,27 +5,30 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from magicid.core.interfaces import FaceEncoder, Judges, Observation
+from magicid.core.interfaces import FaceEncoder, FlowEstimator, Judges, Observation
 from magicid.perception.face import embed_faces
 from magicid.perception.motion import subject_motion, top_flow
+from magicid.perception.optical_flow import dis
 
 
-def video_metrics(video: Observation, judges: Judges, references: NDArray[np.float32]) -> dict[str, float]:
+def video_metrics(
+    video: Observation, judges: Judges, references: NDArray[np.float32], flow: FlowEstimator = dis
+) -> dict[str, float]:
     """identity (p10 over frames times coverage), identity_mean, coverage, motion, top_flow, prompt, consistency.
 
-    `references` (R, D) are the photos' faces by the report encoder. nan where a figure could not be measured; a video
-    without any face has identity 0.
+    `references` (R, D) are the photos' faces by the report encoder, `flow` is the one that the run's rewards
+    used. nan where a figure could not be measured; a video without any face has identity 0.
     """
     identity = face_metrics(video, judges.face_report, references)
     boxes = [None if face is None else face.box for face in video.faces]
-    measure = subject_motion(video.frames, boxes, video.fps)
+    measure = subject_motion(video.frames, boxes, video.fps, flow)
     motion = {"failed": 0.0, "unmeasurable": math.nan}.get(measure.state, measure.value)
     steps = np.linspace(0, len(video.frames) - 1, 3).round().astype(int)
     early, late = video.frames[: steps[1] + 1], video.frames[steps[1] :]
     halves = judges.text_report.embed_video([early, late])
     return identity | {
         "motion": math.nan if motion is None else motion,
-        "top_flow": top_flow(video.frames),
+        "top_flow": top_flow(video.frames, flow),
         "prompt": float(judges.text_report.similarity([video.frames], [video.prompt])[0]),
         "consistency": float(halves[0] @ halves[1]),
     }

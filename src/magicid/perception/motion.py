@@ -13,14 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from magicid.core.interfaces import FlowEstimator
 from magicid.perception.optical_flow import (
     Flow,
     Mask,
     background_motion,
     consistent,
+    dis,
     flow,
     grey,
-    grey_flow,
     residual_flow,
     working_frame,
     working_scale,
@@ -51,11 +52,11 @@ class _Pair:
     subject: Mask
 
 
-def top_flow(frames: NDArray[np.uint8]) -> float:
+def top_flow(frames: NDArray[np.uint8], estimate: FlowEstimator = dis) -> float:
     """Mean of the top 5% flow magnitudes over pairs of frames (T, H, W, 3), in pixels per frame (VBench's Dynamic)."""
     tops = []
     for a, b in pairwise(frames):
-        sizes = np.sort(np.linalg.norm(flow(a, b), axis=-1), axis=None)
+        sizes = np.sort(np.linalg.norm(flow(a, b, estimate), axis=-1), axis=None)
         tops.append(float(sizes[-max(1, round(0.05 * sizes.size)) :].mean()))
     return float(np.mean(tops))
 
@@ -68,7 +69,9 @@ def at_rate(count: int, fps: float) -> tuple[NDArray[np.intp], float]:
     return np.floor(steps * fps / RATE + 0.5).astype(np.intp), RATE
 
 
-def subject_motion(frames: NDArray[np.uint8], heads: Sequence[Head | None], fps: float) -> MotionMeasure:
+def subject_motion(
+    frames: NDArray[np.uint8], heads: Sequence[Head | None], fps: float, estimate: FlowEstimator = dis
+) -> MotionMeasure:
     """How fast the person moves against the background in frames (T, H, W, 3), one head box or None per frame.
 
     Per pair of frames: flow both ways, consistent pixels, less the background's similarity, times the coherence
@@ -90,9 +93,8 @@ def subject_motion(frames: NDArray[np.uint8], heads: Sequence[Head | None], fps:
     if background.mean() < LEAST_BACKGROUND:
         return MotionMeasure("unmeasurable", None, 0.0)
     h = float(np.median([box[3] - box[1] for box in boxes]))
-    greys = [grey(picture) for picture in pictures]
     pairs = [
-        _pair(greys[t], greys[t + 1], subject[t], background[t], h) if {t, t + 1} <= set(found) else None
+        _pair(pictures[t], pictures[t + 1], subject[t], background[t], h, estimate) if {t, t + 1} <= set(found) else None
         for t in range(len(index) - 1)
     ]
     valid = float(np.mean([0.0 if p is None else p.valid.sum() / max(1, p.subject.sum()) for p in pairs]))
@@ -110,11 +112,13 @@ def _seen(head: Head | None) -> bool:
     return head is not None and bool(np.isfinite(head).all()) and head[2] > head[0] and head[3] > head[1]
 
 
-def _pair(a: NDArray[np.uint8], b: NDArray[np.uint8], subject: Mask, background: Mask, h: float) -> _Pair | None:
-    """The subject's motion from grey a to b (H, W); None where the background's cannot be found."""
-    forward = grey_flow(a, b)
-    trusted = consistent(forward, grey_flow(b, a))
-    textured = cv2.morphologyEx(a, cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > _TEXTURE
+def _pair(
+    a: NDArray[np.uint8], b: NDArray[np.uint8], subject: Mask, background: Mask, h: float, estimate: FlowEstimator
+) -> _Pair | None:
+    """The subject's motion from a to b (H, W, 3); None where the background's cannot be found."""
+    forward = estimate(a, b)
+    trusted = consistent(forward, estimate(b, a))
+    textured = cv2.morphologyEx(grey(a), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > _TEXTURE
     affine = background_motion(forward, background & trusted & textured)
     if affine is None:  # a plain wall behind the person: its flow, mostly none, must do
         affine = background_motion(forward, background & trusted)

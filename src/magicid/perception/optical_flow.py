@@ -1,14 +1,18 @@
 """Dense optical flow, where it can be trusted, and what of it is the camera's.
 
-Flow is OpenCV's DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016), medium preset. A flow
-`(H, W, 2)` float32 holds x, y in pixels: what is at p in the first frame is at p + flow[p] in the second.
+Flow is OpenCV's DIS (Kroeger et al., "Fast Optical Flow using Dense Inverse Search", ECCV 2016), medium preset, or RAFT
+(raft.py): one of them throughout a run, since their numbers do not compare. A flow `(H, W, 2)` float32 holds x, y in
+pixels: what is at p in the first frame is at p + flow[p] in the second.
 """
 
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from magicid.core.interfaces import FlowEstimator
 
 Flow = NDArray[np.float32]  # (H, W, 2) x, y in pixels
 Mask = NDArray[np.bool_]  # (H, W)
@@ -41,16 +45,30 @@ def grey(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return cast(NDArray[np.uint8], cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
 
 
-def grey_flow(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Flow:
-    """Flow from a to b, both (H, W) grey, at their own size."""
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return cast(Flow, dis.calc(a, b, None))  # type: ignore[call-overload]
+def dis(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Flow:
+    """Flow from a to b, both (H, W, 3) RGB, at their own size."""
+    found = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(grey(a), grey(b), None)  # type: ignore[call-overload]
+    return cast(Flow, found)
 
 
-def flow(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> Flow:
+def estimator(name: str, weights: str = "") -> FlowEstimator:
+    """The one of that name, "dis" or "raft"; `weights` are RAFT's."""
+    if name == "dis":
+        return dis
+    from magicid.perception.raft import Raft
+
+    return Raft(weights)
+
+
+def estimator_of(settings: Mapping[str, Any]) -> FlowEstimator:
+    """The one that a run's settings name, for its rewards and its report alike."""
+    return estimator(settings.get("score.flow", "dis"), settings.get("score.flow_weights", ""))
+
+
+def flow(a: NDArray[np.uint8], b: NDArray[np.uint8], estimate: FlowEstimator = dis) -> Flow:
     """Flow from a to b, both (H, W, 3) RGB, in their own pixels; worked out at a short side within `SHORT_SIDE`."""
     height, width = a.shape[:2]
-    found = grey_flow(grey(working_frame(a)), grey(working_frame(b)))
+    found = estimate(working_frame(a), working_frame(b))
     if found.shape[:2] == (height, width):
         return found
     share = np.array([width / found.shape[1], height / found.shape[0]], np.float32)

@@ -3,21 +3,23 @@
 import math
 from dataclasses import dataclass
 
-from magicid.core.interfaces import Measured, Observation
+from magicid.core.interfaces import FlowEstimator, Measured, Observation
 from magicid.perception.motion import subject_motion, top_flow
+from magicid.perception.optical_flow import dis
 
 
 @dataclass(frozen=True)
 class MotionReward:
     """Subject motion in subject heights per second; the field's top-5% flow stands beside it in the details."""
 
+    flow: FlowEstimator = dis
     name: str = "motion"
 
     def __call__(self, video: Observation) -> Measured:
         """The states are those of `subject_motion`: no person is "failed", too little to see "unmeasurable"."""
         boxes = [None if face is None else face.box for face in video.faces]
-        measure = subject_motion(video.frames, boxes, video.fps)
-        details = {"valid": measure.valid, "top_flow": top_flow(video.frames)}
+        measure = subject_motion(video.frames, boxes, video.fps, self.flow)
+        details = {"valid": measure.valid, "top_flow": top_flow(video.frames, self.flow)}
         if measure.value is None:
             return Measured(measure.state, 0.0 if measure.state == "failed" else math.nan, details)
         return Measured(measure.state, measure.value, details)

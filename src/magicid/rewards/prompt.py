@@ -1,17 +1,19 @@
-"""Prompt reward: how well a video-text encoder finds the sentence in the clip."""
+"""Prompt reward: how well the clip follows its sentence, as a video-text judge says."""
 
+import math
 from dataclasses import dataclass
 
-from magicid.core.interfaces import Measured, Observation, VideoTextEncoder
+from magicid.core.interfaces import Measured, Observation, VideoTextJudge
 
 
 @dataclass(frozen=True, eq=False)
 class PromptReward:
-    """Cosine of clip and sentence."""
+    """The judge's own measure."""
 
-    encoder: VideoTextEncoder
+    judge: VideoTextJudge
     name: str = "prompt"
 
     def __call__(self, video: Observation) -> Measured:
-        """Always measured: every clip has an embedding."""
-        return Measured("measured", float(self.encoder.similarity([video.frames], [video.prompt])[0]), {})
+        """ "measured", or "unmeasurable" where the judge gave no answer that counts."""
+        value = float(self.judge.similarity([video.frames], [video.prompt])[0])
+        return Measured("measured" if math.isfinite(value) else "unmeasurable", value, {})

@@ -1,4 +1,7 @@
-"""The table: base, fine-tuned and MagicID on the same prompts and seeds, judged by encoders that no reward has used."""
+"""The table: base, fine-tuned and MagicID on the same prompts and seeds, judged by encoders that no reward has used.
+
+And the leakage check: how much of the person's likeness strangers have taken on.
+"""
 
 import json
 from collections.abc import Sequence
@@ -7,42 +10,54 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from magicid.core.checks import at_least
 from magicid.core.files import publish_text
-from magicid.core.records import Metric, Value, Video
+from magicid.core.records import STRANGERS, Metric, Value, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.export.result import NAMES, export_result
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
-from magicid.metrics.video import video_metrics
+from magicid.metrics.leakage import MOST, leakage
+from magicid.metrics.video import face_metrics, video_metrics
 from magicid.perception.face import observe, reference_faces
+from magicid.perception.optical_flow import estimator_of
 
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Nothing to set: the clips are those of `generate`."""
+    """The clips are those of `generate`."""
+
+    most_leakage: float = MOST  # of the identity that the person gained: where strangers gained more, the report warns
 
     def check(self) -> None:
-        """Nothing to refuse."""
+        """Refuse settings that cannot work."""
+        at_least("evaluate", 0, most_leakage=self.most_leakage)
 
     def run(self, run: Run) -> Sequence[Metric]:
         """Measure every clip, average per method, and export the adapter."""
         videos = run.dir.read("generate", Video)
         journal = Journal(run.dir, "evaluate")
-        references = gallery(run)
+        references, flow = gallery(run), estimator_of(run.dir.settings())
         values: dict[str, dict[str, float]] = {}
         for video in run.each("evaluate", videos, len(videos)):
             record = journal.get(Value, video.id)
             if record is None:
                 frames = read_video(run.file(video.file))[0]
                 seen = observe(frames, video.prompt, run.family.geometry.fps, run.judges.detector)
-                record = Value(video.id, video_metrics(seen, run.judges, references))
+                if video.origin in STRANGERS.values():
+                    found = face_metrics(seen, run.judges.face_report, references)
+                else:
+                    found = video_metrics(seen, run.judges, references, flow)
+                record = Value(video.id, found)
                 journal.add(record, video.id)
             values[video.id] = record.values
-        publish_text(run.dir.stage("evaluate") / "values.json", json.dumps(values))
-        methods = dict.fromkeys(video.origin for video in videos)
-        metrics = [metric for method in methods for metric in _metrics(method, videos, values)]
+        shown = [video for video in videos if video.origin not in STRANGERS.values()]
+        publish_text(run.dir.stage("evaluate") / "values.json", json.dumps({video.id: values[video.id] for video in shown}))
+        methods = dict.fromkeys(video.origin for video in shown)
+        metrics = [metric for method in methods for metric in _metrics(method, shown, values)]
+        metrics += leakage(videos, {key: value["identity"] for key, value in values.items()})
         export_result(run, run.dir.root / NAMES["universal"], metrics)
         return metrics
 

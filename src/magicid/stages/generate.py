@@ -1,17 +1,23 @@
-"""The same prompts and seeds from three models: the base, the fine-tuned one, and the one that HPO made."""
+"""The same prompts and seeds from three models: the base, the fine-tuned one, and the one that HPO made.
 
+And, from the first and the last, clips of strangers: evaluation prompts that say "a man" in the place of the trigger words.
+"""
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magicid.core.checks import at_least, positive
-from magicid.core.records import Adapter, Prompt, Video
-from magicid.core.run import Run
+from magicid.core.records import STRANGERS, Adapter, Prompt, Video
+from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.clips import Wanted, make_clips
 
 METHODS = {"base": None, "finetuned": "finetune", "magicid": "optimize"}  # method -> the stage that made its adapter
+SOMEBODY = ("a man", "a woman")  # in turn over the strangers' prompts
+SOMEBODY_DRAWN = ("a person", "someone")  # what the embedded world's grammar calls them
 
 
 @dataclass(frozen=True)
@@ -19,6 +25,7 @@ class Generate:
     """How many clips of each evaluation prompt, and how they are drawn."""
 
     seeds: int = 2
+    strangers: int = 2  # prompts about somebody else, drawn before and after training for the leakage check; 0: no check
     steps: int = 50
     batch: int = 10
     guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
@@ -26,22 +33,42 @@ class Generate:
     def check(self) -> None:
         """Refuse settings that cannot work."""
         at_least("generate", 1, seeds=self.seeds, steps=self.steps, batch=self.batch)
+        at_least("generate", 0, strangers=self.strangers)
         if self.guidance is not None:
             positive("generate", guidance=self.guidance)
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
         prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "evaluation"]
-        wanted = []
-        for method, stage in METHODS.items():
-            if stage:
-                load_adapter(run, stage, run.dir.read(stage, Adapter)[0])
-            for prompt in prompts:
-                for i in range(self.seeds):
-                    seed = item_seed(run.common.seed, "generate", prompt.id, i)  # the same noise for every method
-                    name = f"{method}-{prompt.number}-{i}"
-                    wanted.append(Wanted(name, method, prompt.text, seed, stage, float(stage is not None)))
+        for stage in filter(None, METHODS.values()):
+            load_adapter(run, stage, run.dir.read(stage, Adapter)[0])
+        wanted = [self._clip(run, method, method, prompt, i) for method in METHODS for prompt in prompts for i in self._seeds]
+        others = strangers(prompts, run.common.trigger, self._words(run), self.strangers)
+        for method, origin in STRANGERS.items():  # last, so that the methods' clips keep their company in batches
+            wanted += [self._clip(run, method, origin, prompt, i) for prompt in others for i in self._seeds]
         videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance)
         for stage in filter(None, METHODS.values()):
             lora.remove_adapter(run.family, stage)
         return videos
+
+    @property
+    def _seeds(self) -> range:
+        return range(self.seeds)
+
+    def _words(self, run: Run) -> Sequence[str]:
+        return SOMEBODY_DRAWN if run.common.base == EMBEDDED else SOMEBODY
+
+    def _clip(self, run: Run, method: str, origin: str, prompt: Prompt, index: int) -> Wanted:
+        stage = METHODS[method]
+        seed = item_seed(run.common.seed, "generate", prompt.id, index)  # the same noise for every method
+        return Wanted(f"{origin}-{prompt.number}-{index}", origin, prompt.text, seed, stage, float(stage is not None))
+
+
+def strangers(prompts: Sequence[Prompt], trigger: str, words: Sequence[str], count: int) -> list[Prompt]:
+    """`count` of the prompts, in turn, with one of the `words` for a person where the trigger words stood."""
+    said, found = re.compile(rf"(?:\b(?:an?|the)\s+)?{re.escape(trigger)}", re.IGNORECASE), []
+    for i in range(count):
+        prompt, who = prompts[i % len(prompts)], words[i % len(words)]
+        text = said.sub(lambda _, who=who: who, prompt.text)  # type: ignore[misc]
+        found.append(Prompt(f"prompt-s{i:02d}", text[:1].upper() + text[1:], prompt.split))
+    return found

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core import records, tables
-from magicid.core.checks import within
+from magicid.core.checks import one_of, within
 from magicid.core.errors import DataError
 from magicid.core.faults import reach
-from magicid.core.interfaces import Frames, Judges, Observation, Reward
+from magicid.core.interfaces import FlowEstimator, Frames, Judges, Observation, Reward
 from magicid.core.lanes import side_by_side
 from magicid.core.records import Photo, Video
 from magicid.core.run import Run
@@ -18,19 +19,29 @@ from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
 from magicid.perception.face import observe, reference_faces
+from magicid.perception.optical_flow import estimator
 from magicid.rewards.calibration import calibrate
+
+Flow = Literal["dis", "raft"]
 
 
 @dataclass(frozen=True)
 class Score:
-    """What counts as too much motion, and when to give up."""
+    """How motion is measured, what counts as too much of it, and when to give up."""
 
+    flow: Flow = "dis"  # the optical flow, of the rewards and of the report; "raft" needs magicid[gpu]
+    flow_weights: str = ""  # of raft, a .safetensors file; "": torchvision's own
     motion_cap_percentile: float = 75.0  # of the base model's clips: beyond it, more motion is not better
     most_unusable: float = 0.5  # share of videos without a finite score at which the stage stops
 
     def check(self) -> None:
         """Refuse settings that cannot work."""
         within("score", 0, 100, motion_cap_percentile=self.motion_cap_percentile)
+        one_of("score", get_args(Flow), flow=self.flow)
+        if self.flow == "raft":
+            from magicid.perception.raft import check_raft
+
+            check_raft(self.flow_weights)
         within("score", 0, 1, most_unusable=self.most_unusable)
 
     def run(self, run: Run) -> Sequence[records.Score]:
@@ -38,7 +49,7 @@ class Score:
         judges, photos, fps = run.judges, run.photos(), run.family.geometry.fps
         images = [read_photo(run.file(photo.image)) for photo in photos]
         references = reference_faces(images, judges.detector, judges.face_reward)
-        journal = Journal(run.dir, "score")
+        flow, journal = estimator(self.flow, self.flow_weights), Journal(run.dir, "score")
         items = list(repository(run))
         done = {key: score for key, *_ in items if (score := journal.get(records.Score, key))}
         left = [item for item in items if item[0] not in done]
@@ -46,7 +57,7 @@ class Score:
         def measure(item: tuple[str, str, Video | Photo]) -> records.Score:
             key, prompt, source = item
             own = [i for i, photo in enumerate(photos) if photo.id == key]  # a photo is not compared with itself
-            rewards = self._rewards(judges, np.delete(references, own, 0))
+            rewards = self._rewards(judges, np.delete(references, own, 0), flow)
             return self._measure(key, rewards, observe(frames_of(run, source), prompt, fps, judges.detector))
 
         for score in run.each("score", side_by_side(measure, left, len(items)), len(left)):
@@ -55,8 +66,8 @@ class Score:
         scores = [done[key] for key, *_ in items]
         return self._calibrated(run, scores)
 
-    def _rewards(self, judges: Judges, references: NDArray[np.float32]) -> list[Reward]:
-        arguments = {"identity": (judges.face_reward, references), "prompt": (judges.text_reward,)}
+    def _rewards(self, judges: Judges, references: NDArray[np.float32], flow: FlowEstimator) -> list[Reward]:
+        arguments = {"identity": (judges.face_reward, references), "motion": (flow,), "prompt": (judges.text_reward,)}
         return [tables.load(tables.REWARDS, "reward", name)(*arguments.get(name, ())) for name in tables.REWARDS]
 
     def _measure(self, key: str, rewards: list[Reward], video: Observation) -> records.Score:

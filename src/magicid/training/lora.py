@@ -11,6 +11,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from magicid.core.errors import DataError
+from magicid.core.experts import networks
 from magicid.core.interfaces import Family
 from magicid.core.seeds import item_seed
 
@@ -35,13 +36,14 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
             transformer.add_adapter(config, adapter_name=name)
         except ValueError as error:
             remove_adapter(family, name)
-            transformer._hf_peft_config_loaded = hasattr(transformer, "peft_config")  # diffusers says so before it is true
+            for network in networks(transformer):  # diffusers says so before it is true
+                network._hf_peft_config_loaded = hasattr(network, "peft_config")  # type: ignore[assignment]
             raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
 
 
-def linear_layers(family: Family) -> dict[str, nn.Linear]:
+def linear_layers(network: nn.Module) -> dict[str, nn.Linear]:
     """The layers that an adapter can change, by their names without any adapter in memory."""
-    parts = family.transformer.named_modules()
+    parts = network.named_modules()
     return {
         name.removesuffix(".base_layer"): part for name, part in parts if isinstance(part, nn.Linear) and ".lora_" not in name
     }

@@ -5,13 +5,15 @@ that took as long as computing again. Here a block is one node of the graph. Not
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from magicid.core.experts import networks
 
 Level = Literal["nothing", "blocks", "attention"]
 LATE = 10  # blocks: the attentions of one keep about as much as the inputs of ten
@@ -30,10 +32,14 @@ def recomputing(transformer: nn.Module, level: Level) -> Iterator[None]:
     What comes out has the same bits, but for "attention" where a block adds an attention's output to the very input of it
     (LTX's cross-attention): that input's gradients are summed in another order.
     """
-    if level == "nothing":
+    with ExitStack() as stack:
+        for network in networks(transformer) if level != "nothing" else ():
+            stack.enter_context(_recomputing(network, level))
         yield
-        return
-    model: Any = transformer
+
+
+@contextmanager
+def _recomputing(model: Any, level: Level) -> Iterator[None]:
     attentions = {name: m for name, m in model.named_modules() if hasattr(m, "set_processor")}  # diffusers' mark of them
     blocks = list(dict.fromkeys(name.rpartition(".")[0] for name in attentions))  # in the order of their work
     late = blocks[-LATE:] if level == "attention" else []
@@ -81,7 +87,8 @@ class _Again(torch.autograd.Function):
         context.call, context.weights = call, tensors[count:]
         context.save_for_backward(*tensors[:count])
         kind = tensors[0].device.type
-        context.precision = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)
+        cached = False  # else a given fp32 tensor is cast once for all its uses, and their gradients are summed in bf16
+        context.precision = kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind), cached
         return call(*tensors[:count])
 
     @staticmethod

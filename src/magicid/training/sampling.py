@@ -8,7 +8,7 @@ from torch import Tensor
 
 from magicid.core.device import autocast
 from magicid.core.diffusion import ddim_step
-from magicid.core.interfaces import Condition, Family
+from magicid.core.interfaces import Condition, Family, Geometry
 from magicid.core.pulse import pulse
 from magicid.core.seeds import noise
 
@@ -21,6 +21,13 @@ def repeat(condition: Condition, count: int) -> Condition:
 def stack(conditions: Sequence[Condition]) -> Condition:
     """Conditions one after the other in the batch."""
     return {name: torch.cat([c[name] for c in conditions]) for name in conditions[0]}
+
+
+def guidances(geometry: Geometry, guidance: float | None) -> tuple[float, float]:
+    """The scales down to `guidance_until` and below it; `guidance` None: the family's own."""
+    if guidance is None:
+        return geometry.guidance, geometry.guidance_after
+    return guidance, 1.0 if geometry.guidance_after == 1 else guidance
 
 
 @torch.no_grad()
@@ -36,15 +43,17 @@ def sample(
 ) -> Tensor:
     """Latents (B, C, F, H, W), one a seed; each seed names its own noise, whatever the batch.
 
-    `condition` has batch B, `negative` batch 1; `guidance` defaults to the family's, and 1 skips the negative pass, as
-    do the times past `geometry.guidance_until` (a guidance interval, arXiv:2404.07724: guidance sets what is shown while
-    all is noise; on nearly clean latents it hardens errors and costs half of the time). `start`, clean latents (B, ...)
+    `condition` has batch B, `negative` batch 1; `guidance` defaults to the family's, and 1 skips the negative pass. Past
+    `geometry.guidance_until` it is `guidance_after`: 1 for a guidance interval (arXiv:2404.07724: guidance sets what is
+    shown while all is noise; on nearly clean latents it hardens errors and costs half of the time), another for a second
+    expert, in whose place a `guidance` that is given stands too. `start`, clean latents (B, ...)
     and a time, noises these to the first sampling time that is not later, and goes on from there (arXiv:2108.01073).
     """
     device = next(family.transformer.parameters()).device
-    scale = family.geometry.guidance if guidance is None else guidance
+    geometry = family.geometry
+    scale, after = guidances(geometry, guidance)
     x = torch.stack([noise(shape, seed, "sample") for seed in seeds]).to(device)
-    both = condition if scale == 1 else stack([condition, repeat(negative, len(seeds))])
+    both = condition if scale == after == 1 else stack([condition, repeat(negative, len(seeds))])
     times = family.law.times(steps).to(device)
     if start:
         times = times[times <= start[1] + 1e-6]
@@ -53,10 +62,10 @@ def sample(
         pulse("denoise")
         t, following = now.expand(len(seeds)), then.expand(len(seeds))
         with autocast(device):
-            if scale == 1 or float(now) < family.geometry.guidance_until:
+            if (by := after if float(now) < geometry.guidance_until else scale) == 1:
                 prediction = family.predict(x, t, condition)
             else:
                 wanted, unwanted = family.predict(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
-                prediction = unwanted + scale * (wanted - unwanted)
+                prediction = unwanted + by * (wanted - unwanted)
         x = ddim_step(family.law, x, prediction.float(), t, following)
     return x
