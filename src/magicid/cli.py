@@ -33,7 +33,7 @@ def prepare(arguments: Sequence[str]) -> None:
         return _run(arguments, "prepare")
     import tyro
 
-    from magicid.intake import preview
+    from magicid.preview import preview
     from magicid.stages.prepare import Prepare
 
     @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def part_height(rows: int, columns: int, aspect: float, least: float = 0.0) -> f
 
 
 def _widened(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
-    """The picture in the middle of its own sides, mirrored and blurred more the farther out they lie."""
+    """The picture in the middle of its own sides, mirrored and blurred."""
     missing = width - image.shape[1]
     if missing <= 0:
         return image

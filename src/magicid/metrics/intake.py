@@ -15,18 +15,19 @@ from rich.text import Text
 from magicid.core.files import publish_text
 from magicid.metrics.page import embedded, rendered
 from magicid.perception.expression import SMILING
-from magicid.perception.look import Look, count, short
+from magicid.perception.look import CLOSE_UP, Look, count, short
 
 LEGEND = (
-    "px: the face's height in the photo. sharp: variance of the Laplacian. pose: yaw (+ to the picture's right), pitch (+ down) and"
-    " roll (+ clockwise) in degrees, from five landmarks: yaw to about 10, pitch roughly. mouth: rough, by its colours; a smile with"
-    " closed lips counts as neutral. like: median similarity to the other photos."
+    "px: height of the face in the photo. sharp: variance of the face's Laplacian. pose: yaw (+ to the picture's right), pitch"
+    " (+ down), roll (+ clockwise) in degrees, from five landmarks: yaw is right to about 10, pitch to about 20. expression:"
+    " rough, by the mouth's colours; a smile with closed lips counts as neutral. like: median similarity to the other photos, of"
+    " held-out ones to the nearest."
 )
 
 
 def print_intake(console: Console, looks: Sequence[Look]) -> None:
     """Print the table of the photos and what the set lacks."""
-    table = Table("photo", "faces", "px", "sharp", "pose", "mouth", "like", "verdict", caption=LEGEND, caption_justify="left")
+    table = Table("photo", "faces", "px", "sharp", "pose", "expression", "like", "verdict")
     for look in looks:
         table.add_row(Text(look.name, overflow="fold"), *_cells(look), Text(verdict(look), "" if look.kept else "bold"))
     console.print(table)
@@ -84,15 +85,22 @@ def advice(looks: Sequence[Look]) -> list[str]:
         lines.append("no profile: add a photo from the side.")
     if all(portrait.expression == SMILING for portrait in portraits):
         lines.append("all photos smile: add one with a calm face.")
+    if all(portrait.share > CLOSE_UP for portrait in portraits):
+        lines.append("all photos are close-ups: add one that shows the shoulders and what is behind.")
     return lines
 
 
 def write_page(looks: Sequence[Look], name: str, path: Path) -> None:
     """Publish a page that opens with no server: each photo beside its aligned face, with its line."""
-    photos = [(look, [_jpeg(image) for image in (look.picture, look.portrait and look.portrait.crop) if image is not None])
-              for look in looks]  # fmt: skip
+    photos = [(look, [_jpeg(image) for image in _images(look)]) for look in looks]
     values = {"name": name, "sentence": sentence(looks), "advice": advice(looks), "photos": photos, "legend": LEGEND}
     publish_text(path, rendered("intake.html.j2", described=described, **values))
+
+
+def _images(look: Look) -> list[NDArray[np.uint8]]:
+    """The photo and its aligned face, as far as there are any."""
+    found = (look.picture, look.portrait.crop if look.portrait else None)
+    return [image for image in found if image is not None]
 
 
 def _jpeg(image: NDArray[np.uint8]) -> str:

@@ -48,7 +48,10 @@ def write_report(run_dir: RunDir) -> Path:
         sentence=summary(columns, rows, len(photos)),
         labels=LABELS, methods=METHODS, columns=columns, rows=rows,
         made=Counter(video.origin for video in _records(run_dir, "generate", Video)),
-        photos=[(p.source, [_embedded(run_dir.root / path, "image/png") for path in (p.image, p.crop) if path], p.intake) for p in photos],
+        photos=[
+            (p.source, [_embedded(run_dir.root / path, "image/png") for path in (p.image, p.crop) if path], p.intake)
+            for p in photos
+        ],
         clips=list(_clips(run_dir)),
         pixelated=_small(run_dir, photos),
         repository=repository_plot(

@@ -10,7 +10,7 @@ from magicid.core.files import sha256
 from magicid.core.interfaces import FaceEncoder, Judges
 from magicid.core.pulse import pulse
 from magicid.media.photo import COPY, find_photos
-from magicid.perception.look import HELD_OUT, Look, look, short
+from magicid.perception.look import HELD_OUT, Look, look_at, short
 
 
 def examine(folder: Path, judges: Judges, shape: tuple[int, int] | None = None, drawn: bool = False) -> list[Look]:
@@ -25,7 +25,7 @@ def examine(folder: Path, judges: Judges, shape: tuple[int, int] | None = None, 
     aside, looks = folder / HELD_OUT, list[Look]()
     for path in [*find_photos(folder), *(find_photos(aside) if aside.is_dir() else [])]:
         pulse("photo", path.name)
-        seen = look(path, judges.detector, judges.face_reward.crop_size, shape, drawn)
+        seen = look_at(path, judges.detector, judges.face_reward.crop_size, shape, drawn)
         looks.append(replace(seen, name=path.relative_to(folder).as_posix()))
     looks = _strangers(_copies(looks), judges.face_reward)
     return _near_copies(_strangers_aside(looks, judges.face_reward))

@@ -83,7 +83,9 @@ class Look:
         return self.name.startswith(f"{HELD_OUT}/")
 
 
-def look(path: Path, detector: FaceDetector, crop_size: int, shape: tuple[int, int] | None = None, drawn: bool = False) -> Look:
+def look_at(
+    path: Path, detector: FaceDetector, crop_size: int, shape: tuple[int, int] | None = None, drawn: bool = False
+) -> Look:
     """Look at one photo alone."""
     seen = Look(path, path.name)
     try:
@@ -129,10 +131,9 @@ def _warnings(image: Picture, face: Face, portrait: Portrait) -> tuple[str, ...]
 
 def _fitted(image: Picture, face: Face, shape: tuple[int, int]) -> tuple[Picture, float]:
     """The photo in a clip's shape, and the share of its width that is filled in so that the face has room."""
-    (x0, y0, x1, y1), (height, width) = face.box, shape
+    (x0, y0, x1, y1), (height, width), (rows, columns) = face.box, shape, image.shape[:2]
     least = (y1 - y0) / CLOSE_UP
-    tall = part_height(*image.shape[:2], height / width, least)
-    filled = 1 - image.shape[1] / (tall * width / height)
+    filled = 1 - columns / (part_height(rows, columns, height / width, least) * width / height)
     return fit(image, height, width, ((x0 + x1) / 2, (y0 + y1) / 2), least), max(0.0, filled)
 
 

@@ -8,7 +8,7 @@ from magicid.core import tables
 from magicid.core.interfaces import Judges
 from magicid.core.run import EMBEDDED
 from magicid.media.photo import find_photos
-from magicid.metrics.intake import print_intake, write_page
+from magicid.metrics.intake import LEGEND, print_intake, write_page
 from magicid.perception.intake import examine
 from magicid.stages.prepare import Prepare
 
@@ -20,6 +20,7 @@ def preview(photos: Path, judges: str, prepare: Prepare, page: Path | None = Non
     find_photos(photos)  # a misspelt name needs no models
     looks = examine(photos, load_judges(judges, photos), drawn=judges == EMBEDDED)
     print_intake(console, looks)
+    console.print(LEGEND, style="dim", highlight=False)
     if page:
         write_page(looks, photos.resolve().name, page)
         console.print(f"page: {page}", markup=False, highlight=False, soft_wrap=True)
