@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageFilter
 
 from magicid.core.interfaces import Frames, Judges
 from magicid.metrics.intake import advice, described
@@ -98,13 +99,21 @@ def test_every_fixture_is_judged_as_its_note_says(tmp_path: Path, real: Judges) 
     assert looks["rgba"].warnings == () and looks["rgba"].similarity > 0.6
 
 
-def test_a_face_too_small_to_be_known_is_said_to_be_so(tmp_path: Path, real: Judges) -> None:
+@pytest.mark.parametrize(
+    ("width", "blur", "kept", "said"),
+    [
+        (66, 0, True, " px high; from 40 it is known better"),
+        (50, 0, False, "split the folder. Or it cannot be known: the face is 2"),
+        (320, 2.5, True, "kept; the face is blurred (sharpness "),
+        (320, 6, False, "split the folder. Or it cannot be known: the face is blurred (sharpness "),
+    ],
+)
+def test_row_39_a_small_or_blurred_face_is_warned_of_while_it_is_known_at_all(
+    tmp_path: Path, real: Judges, width: int, blur: float, kept: bool, said: str
+) -> None:
     for i in (1, 2, 4):
         shutil.copy(DATA / "people" / "f" / f"{i:02d}.jpg", tmp_path / f"{i}.jpg")
-    photo = cv2.imread(str(DATA / "people" / "f" / "03.jpg"))
-    assert photo is not None
-    canvas = np.full((480, 640, 3), 120, np.uint8)
-    canvas[100:136, 200:248] = cv2.resize(photo, (48, 36), interpolation=cv2.INTER_AREA)  # a face of 24 pixels
-    cv2.imwrite(str(tmp_path / "far.png"), canvas)
+    image = Image.open(DATA / "people" / "f" / "03.jpg").filter(ImageFilter.GaussianBlur(blur))
+    image.resize((width, width * 3 // 4), Image.Resampling.BOX).save(tmp_path / "far.png")
     far = {look.name: look for look in examine(tmp_path, real)}["far.png"]
-    assert "px high; from 40 it is known better" in described(far)
+    assert far.kept == kept and said in described(far)
