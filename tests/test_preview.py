@@ -9,19 +9,25 @@ from numpy.typing import NDArray
 
 from magicid.cli import main
 from magicid.core import tables
+from magicid.core.interfaces import Judges
 from magicid.media.photo import write_png
 from magicid.metrics.intake import advice
 from magicid.perception.face import Pose
 from magicid.perception.look import Look, Portrait
-from tests.doubles import BLUE, RED, picture
+from tests.doubles import BLUE, RED, fake_judges, picture
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 GOOD = {"a": picture((10, 30, RED)), "b": picture((60, 9, RED), height=150), "c": picture((90, 60, RED), width=200)}
 
 
+def fakes(*_: object) -> Judges:
+    """The doubles, whatever judges are made of."""
+    return fake_judges()
+
+
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setitem(tables.JUDGES, "fake", "tests.doubles:fake_judges")
+    monkeypatch.setitem(tables.JUDGES, "fake", "tests.test_preview:fakes")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     return tmp_path / "photos"
