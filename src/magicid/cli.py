@@ -27,6 +27,29 @@ def run(arguments: Sequence[str]) -> None:
     _run(arguments, "run")
 
 
+def prepare(arguments: Sequence[str]) -> None:
+    """Look at photos: which will do, and what they lack; with --out RUN, the first stage of a run."""
+    if any(word.split("=")[0] == "--out" for word in arguments):
+        return _run(arguments, "prepare")
+    import tyro
+
+    from magicid.preview import preview
+    from magicid.stages.prepare import Prepare
+
+    @dataclass(frozen=True)
+    class Arguments:
+        photos: tyro.conf.Positional[Path]  # a folder with photos of one person
+        judges: str = "real"  # who looks; "avatar" knows drawn people only
+        report: Path | None = None  # also write what was seen as a page, FILE.html
+        prepare: Prepare = field(default_factory=Prepare)
+
+    about = "Look at photos and write nothing. With --out RUN: the first stage of a run (magicid run --help)."
+    asked = _parse(Arguments, arguments, "magicid prepare", about)
+    if asked.report and not _writable(asked.report):
+        raise UsageError(f"{asked.report}: a page is one file in a folder that can be written. Choose another --report.")
+    return preview(asked.photos, asked.judges, asked.prepare, asked.report)
+
+
 def generate(arguments: Sequence[str]) -> None:
     """A new video of a finished run's person."""
     import tyro
@@ -156,6 +179,7 @@ def fork(arguments: Sequence[str]) -> None:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], None]] = {
     "run": run,
+    "prepare": prepare,
     "generate": generate,
     "export": export,
     "import": import_,

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from magicid.core.errors import DataError
-from magicid.media.photo import find_photos, fit, read_photo, write_png
+from magicid.media.photo import COPY, find_photos, fingerprint, fit, read_photo, write_png
 from tests.doubles import UNDO, png, turned
 
 SCENE = np.zeros((48, 32, 3), np.uint8)
@@ -136,6 +136,32 @@ def test_fit_keeps_as_much_as_the_aspect_allows_and_stays_inside() -> None:
     assert np.array_equal(fit(SCENE, 32, 32, (0, 0)), SCENE[:32])
     assert np.array_equal(fit(SCENE, 32, 32, (0, 99)), SCENE[16:])
     assert np.array_equal(fit(SCENE, 24, 16, (9, 9)), SCENE[::2, ::2])
+
+
+def test_a_part_that_would_be_too_low_is_heightened_and_its_sides_filled_in_with_its_own_colours() -> None:
+    wide = fit(SCENE, 24, 48, (16, 24), least=48)  # 48 of 48 rows: 16 columns of 48 are the picture
+    assert wide.shape == (24, 48, 3) and np.array_equal(wide[:, 16:32], SCENE[::2, ::2])
+    assert (
+        np.abs(wide[4, 12:16].astype(int) - SCENE[0, 0]).max() < 60
+        and np.abs(wide[4, 32:36].astype(int) - SCENE[0, 31]).max() < 60
+    )
+    assert np.array_equal(fit(SCENE, 32, 32, (0, 0), least=32), fit(SCENE, 32, 32, (0, 0)))
+    assert np.array_equal(fit(SCENE, 48, 32, (3, 3), least=500), SCENE), "a picture is as high as it is"
+
+
+@pytest.mark.parametrize("least", [0.0, 11.3, 30.0, 47.9])
+@pytest.mark.parametrize(("height", "width"), [(9, 16), (17, 90), (16, 9), (3, 100)])
+def test_every_least_height_gives_the_shape_asked_for(height: int, width: int, least: float) -> None:
+    assert fit(SCENE, height, width, (5, 40), least).shape == (height, width, 3)
+
+
+def test_copies_have_nearly_one_fingerprint_and_other_pictures_have_not(tmp_path: Path) -> None:
+    image = np.array(Image.effect_noise((8, 8), 90).resize((240, 200), Image.Resampling.BICUBIC).convert("RGB"))
+    other = np.array(Image.effect_noise((8, 8), 90).resize((240, 200), Image.Resampling.BICUBIC).convert("RGB"))
+    mark = fingerprint(image)
+    save(tmp_path / "a.jpg", Image.fromarray(image).resize((80, 67)), quality=60)
+    assert mark.shape == (63,) and (mark != fingerprint(read_photo(tmp_path / "a.jpg"))).sum() <= COPY
+    assert (mark != fingerprint(other)).sum() > 2 * COPY
 
 
 def test_png_is_published_whole(tmp_path: Path) -> None:

@@ -137,6 +137,15 @@ def test_a_run_that_has_only_begun_has_a_report(run_dir: RunDir) -> None:
     assert "<h2>" not in text and "<svg" not in text and "<video" not in text
 
 
+def test_a_photo_is_shown_beside_its_aligned_face_with_what_was_seen_in_it(run_dir: RunDir) -> None:
+    write_png(run_dir.root / "prepare" / "0.png", np.zeros((16, 16, 3), np.uint8))
+    write_png(run_dir.root / "prepare" / "0-face.png", np.zeros((8, 8, 3), np.uint8))
+    photo = Photo("photo-0", "a.jpg", "prepare/0.png", "", "", False, crop="prepare/0-face.png", intake="1 face; kept <3")
+    run_dir.publish("prepare", [photo])
+    text = write_report(run_dir).read_text()
+    assert text.count("<img") == 2 and 'alt="a.jpg, the face"' in text and "1 face; kept &lt;3" in text
+
+
 def test_a_figure_says_of_how_many_clips_it_is_when_not_of_all(run_dir: RunDir) -> None:
     run_dir.publish("generate", [Video(f"base-{i}", "base", PROMPT, i, 0.0, "", "", "") for i in range(4)])
     run_dir.publish("evaluate", [Metric("base", "motion", 0.5, 0.4, 0.6, 3), Metric("base", "prompt", 0.9, 0.8, 1.0, 4)])

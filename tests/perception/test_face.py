@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from magicid.avatar.actions import Pose as Stance
+from magicid.avatar.head import Head
+from magicid.avatar.identity import Identity
 from magicid.core.interfaces import Face
-from magicid.perception.face import TEMPLATE, align, embed_faces, observe, overlap, similarity_warp, track
+from magicid.perception.face import SOLID, TEMPLATE, align, embed_faces, observe, overlap, pose, similarity_warp, track
 
 
 def face(x: float, score: float = 0.9, side: float = 20) -> Face:
@@ -49,6 +52,28 @@ def test_overlap_is_one_for_equal_boxes_and_zero_apart() -> None:
     assert overlap((0, 0, 2, 2), (0, 0, 2, 2)) == 1
     assert overlap((0, 0, 2, 2), (1, 0, 3, 2)) == pytest.approx(1 / 3)
     assert overlap((0, 0, 2, 2), (5, 5, 6, 6)) == 0
+
+
+@pytest.mark.parametrize(
+    ("yaw", "pitch", "roll"), [(0, 0, 0), (35, 0, 0), (-70, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 30), (30, 0, -45)]
+)
+@pytest.mark.parametrize("size", [9.0, 300.0])
+def test_a_pose_is_found_as_it_was_made(yaw: float, pitch: float, roll: float, size: float) -> None:
+    a, b, c = np.radians([yaw, pitch, roll])
+    x, y, z = SOLID.T * size
+    x, z = x * np.cos(a) + z * np.sin(a), z * np.cos(a) - x * np.sin(a)
+    y = y * np.cos(b) + z * np.sin(b)
+    landmarks = np.stack([x * np.cos(c) - y * np.sin(c), x * np.sin(c) + y * np.cos(c)], 1) + 40
+    assert pose(landmarks) == pytest.approx((yaw, pitch, roll), abs=1e-6)
+
+
+@pytest.mark.parametrize("yaw", [-60, -30, 0, 45])
+def test_the_pose_of_drawn_heads_is_theirs_on_average(yaw: float) -> None:
+    found = []
+    for person in range(40):
+        points = Head(Identity.random(person), [Stance(yaw=yaw)]).landmarks(0, Stance(yaw=yaw))
+        found.append(pose(np.stack([points.real, points.imag], 1)))
+    assert np.mean(found, 0) == pytest.approx((yaw, 0, 0), abs=8)
 
 
 class OneFace:

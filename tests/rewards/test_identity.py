@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from magicid.core.interfaces import Face, Measured, Observation
-from magicid.perception.face import TEMPLATE
+from magicid.perception.face import SOLID, TEMPLATE
 from magicid.rewards.identity import IdentityReward
 
 FRAMES = 20
@@ -77,7 +77,14 @@ def clear_then(face: Face, clear: int) -> Measured:
     return IdentityReward(Dial(), np.array([[1, 0]], np.float32))(Observation(frames, "p", 8.0, seen))
 
 
-PROFILE = Face((0, 0, 16, 16), 0.9, (TEMPLATE * 16 * (0.3, 1) + (5, 0)).astype(np.float32))  # 73 degrees
+def turned(degrees: float) -> Face:
+    """A face turned to the picture's right."""
+    yaw = np.radians(degrees)
+    x, y, z = (SOLID * 16).T
+    return Face((0, 0, 16, 16), 0.9, np.column_stack([x * np.cos(yaw) + z * np.sin(yaw), y]).astype(np.float32))
+
+
+PROFILE = turned(73)
 TINY = Face((0, 0, 3, 3), 0.9, (TEMPLATE * 3).astype(np.float32))  # 3 pixels; 8 x 48 / 112 are needed
 
 
@@ -95,8 +102,7 @@ def test_a_clip_of_nothing_else_is_unmeasurable(face: Face) -> None:
 
 
 def test_a_face_turned_halfway_is_judged() -> None:
-    half = Face((0, 0, 16, 16), 0.9, (TEMPLATE * 16 * (0.5, 1)).astype(np.float32))  # 60 degrees
-    assert clear_then(half, 0).details["coverage"] == 1
+    assert clear_then(turned(60), 0).details["coverage"] == 1
 
 
 def test_the_nearest_reference_counts() -> None:

@@ -44,6 +44,8 @@ def test_each_photo_becomes_a_static_clip(tmp_path: Path) -> None:
         assert image.shape == (16, 16, 3) and latents.shape == (3, 5, 4, 4) and latents.dtype == torch.float32
         assert torch.equal(latents, FakeFamily().encode(to_tensor(np.stack([image] * 5)[None]))[0])
         assert (image[..., 0] > 180).any(), "the face was cropped away"
+        assert read_photo(tmp_path / "run" / photo.crop).shape == (16, 16, 3)
+        assert photo.intake.startswith("1 face, 50 px high, ") and "similarity 1.00; kept" in photo.intake
 
 
 @pytest.mark.parametrize("people", [(), ((10, 10, RED), (100, 40, RED))])
@@ -69,7 +71,8 @@ def test_the_outlier_is_named(tmp_path: Path) -> None:
 
 
 def test_of_two_photos_both_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^a\.png and b\.png: look like two people \(similarity \.\d\d; need \.40\)"):
+    what = r"^a\.png: looks like another person than b\.png \(similarity \.\d\d; need \.40\)\. .+ \(and 1 more .+\)$"
+    with pytest.raises(DataError, match=what):
         prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((10, 30, BLUE))})
 
 
@@ -86,7 +89,7 @@ def test_all_problems_are_counted_in_one_line(tmp_path: Path) -> None:
 def test_two_photos_that_are_one_file_are_both_named(tmp_path: Path, one: str, other: str) -> None:
     photos = {name: picture((10 + i, 30, RED)) for i, name in enumerate(("a", "b", "held_out/a", "held_out/b"))}
     remedy = r"Drop one\." if other == "b" else r"Drop one\. Or leave out .+\."  # without b, one photo is left
-    with pytest.raises(DataError, match=rf"^{one}\.png and {other}\.png: the same file; .+ must be different\. {remedy}$"):
+    with pytest.raises(DataError, match=rf"^{other}\.png: the same file as {one}\.png; .+ must be different\. {remedy}$"):
         prepare(tmp_path, photos | {other: photos[one]})
 
 

@@ -32,7 +32,9 @@ class Photo(Record):
     latents: str  # of the static video; "" for a held-out photo
     sha256: str  # of the user's file
     held_out: bool  # only the report's judges see it
-    latents_sha256: str = ""  # "" in runs older than this field
+    latents_sha256: str = ""  # "" in runs older than this field, as are the two below
+    crop: str = ""  # the aligned face, path inside the run directory
+    intake: str = ""  # what was seen in it, in one line
 
 
 @dataclass(frozen=True)

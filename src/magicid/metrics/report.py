@@ -1,6 +1,5 @@
 """report.html: one page that opens with no server and no network, made of whatever stages of a run are finished."""
 
-import base64
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -9,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from magicid.core.files import publish_text
@@ -17,6 +15,7 @@ from magicid.core.records import STRANGERS, Metric, Pair, Photo, Record, Score, 
 from magicid.core.run_dir import RunDir
 from magicid.metrics import leakage
 from magicid.metrics.dashboard import constants, dashboard, verdict
+from magicid.metrics.page import embedded, rendered
 from magicid.metrics.scatter import repository_plot
 from magicid.training.log import Log
 
@@ -45,17 +44,16 @@ def write_report(run_dir: RunDir) -> Path:
     metrics = _records(run_dir, "evaluate", Metric)
     columns, rows = result_table([metric for metric in metrics if metric.method != leakage.ROW])
     photos = [photo for photo in _records(run_dir, "prepare", Photo) if not photo.held_out]
-    folder = Path(__file__).parent
-    page = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    ).get_template("report.html.j2")  # fmt: skip
-    text = page.render(
+    text = rendered(
+        "report.html.j2",
         name=run_dir.root.resolve().name,
         sentence=summary(columns, rows, len(photos)),
         labels=LABELS, columns=columns, rows=rows,
         made=Counter(video.origin for video in _records(run_dir, "generate", Video)),
-        photos=[(p.source, _embedded(run_dir.root / p.image, "image/png")) for p in photos],
+        photos=[
+            (p.source, [_embedded(run_dir.root / path, "image/png") for path in (p.image, p.crop) if path], p.intake)
+            for p in photos
+        ],
         clips=list(_clips(run_dir, METHODS)),
         leaked=leakage.sentence(metrics, settings),
         strangers=list(_clips(run_dir, STRANGERS.values())),
@@ -121,7 +119,7 @@ def _records(run_dir: RunDir, stage: str, kind: type[R]) -> list[R]:
 
 def _embedded(path: Path, kind: str) -> str:
     """A file as a data address, "" when it is gone."""
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}" if path.is_file() else ""
+    return embedded(path.read_bytes(), kind) if path.is_file() else ""
 
 
 def _small(run_dir: RunDir, photos: Sequence[Photo]) -> bool:
