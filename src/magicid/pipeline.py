@@ -97,6 +97,7 @@ def run_pipeline(
     console = console or Console()
     tables.check(tables.FAMILIES, "family", common.family)
     tables.check(tables.JUDGES, "judges", common.judges)
+    common.check()
     names = list(tables.STAGES)
     for name in names:
         getattr(pipeline, name).check()
@@ -112,9 +113,11 @@ def run_pipeline(
     folder = RunDir(out)
     run = Run(folder, common, console)
     folder.refuse_stale()
+    left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
+    if set(left) - {"prepare"}:
+        run.judges.ready()
     folder.freeze(flatten(common, pipeline) | run.models, flatten(Common(common.photos), Pipeline()))
     refuse_other_photos(folder, common.photos)
-    left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
         _say(console, f"{out}: nothing left to do.")
     for name in left:
@@ -202,7 +205,7 @@ def generate_clip(
     settings = directory.settings()
     common, _ = stored(folder)
     run = Run(directory, common)
-    if settings.get("base_digest") != run.models["base_digest"]:
+    if settings.get("base_digest") != run.base_digest:
         raise UsageError(
             f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
             "Bring that one back, or make the run again."

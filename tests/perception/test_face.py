@@ -5,7 +5,8 @@ import pytest
 from numpy.typing import NDArray
 
 from magicid.core.interfaces import Face
-from magicid.perception.face import TEMPLATE, align, embed_faces, observe, overlap, similarity_warp, track
+from magicid.perception.face import TEMPLATE, align, embed_faces, overlap, similarity_warp
+from magicid.perception.tracking import observe, track
 
 
 def face(x: float, score: float = 0.9, side: float = 20) -> Face:

@@ -17,7 +17,8 @@ from magicid.core.run import Run
 from magicid.core.seeds import item_seed
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
-from magicid.perception.face import observe, reference_faces
+from magicid.perception.face import reference_faces
+from magicid.perception.tracking import observe
 from magicid.rewards.identity import IdentityReward
 from magicid.rewards.motion import MotionReward
 from magicid.training import lora
@@ -69,9 +70,11 @@ def area(identity: float, motion: float) -> float:
 def _mean_rewards(run: Run, videos: Sequence[Video]) -> tuple[float, float]:
     judges = run.judges
     images = [read_photo(run.file(photo.image)) for photo in run.photos()]
-    rewards = (IdentityReward(judges.face_reward, reference_faces(images, judges.detector, judges.face_reward)), MotionReward())
+    references = reference_faces(images, judges.detector, judges.face_reward)
+    rewards = (IdentityReward(judges.face_reward, references), MotionReward())
+    fps, known = run.family.geometry.fps, (judges.face_reward, references)
     seen = [
-        observe(read_video(run.file(v.file))[0], v.prompt, run.family.geometry.fps, judges.detector)
+        observe(read_video(run.file(v.file))[0], v.prompt, fps, judges.detector, *known)
         for v in run.each("validate", videos, len(videos))
     ]
     values = [[reward(video).value for video in seen] for reward in rewards]

@@ -17,7 +17,7 @@ from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.metrics.video import video_metrics
-from magicid.perception.face import observe
+from magicid.perception.tracking import observe
 from magicid.stages.evaluate import gallery
 
 NAMES = {  # as the report calls them -> as the field's tables do
@@ -64,7 +64,8 @@ class _Judge:
 
     def __call__(self, clip: Shown) -> ClipFigures:
         frames, judges = clip.frames(), self._run.judges
-        seen = observe(frames, clip.prompt, self._run.family.geometry.fps, judges.detector)
+        fps, references = self._run.family.geometry.fps, self._references
+        seen = observe(frames, clip.prompt, fps, judges.detector, judges.face_report, references)
         report = video_metrics(seen, judges, self._references)
         shown, said = self._classifier.predict([frames])[0], parse(clip.prompt)
         values = {name: report[own] for own, name in NAMES.items()} | {

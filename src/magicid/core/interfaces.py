@@ -1,6 +1,6 @@
 """Every contract on one screen. Shapes: B batch, C channels, F frames, H height, W width, L text tokens, D features."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -106,13 +106,15 @@ class VideoTextEncoder(Protocol):
 
 @dataclass(frozen=True)
 class Judges:
-    """Everything that looks at videos; what rewards never reports."""
+    """Everything that looks at videos; what rewards never reports. Real models are read at their first use."""
 
     detector: FaceDetector
     face_reward: FaceEncoder
     face_report: FaceEncoder
     text_reward: VideoTextEncoder
     text_report: VideoTextEncoder
+    models: Callable[[], dict[str, str]] = dict  # which these are, where they are here: frozen with a run's settings
+    ready: Callable[[], None] = lambda: None  # raises where one is missing that has not been needed yet
 
 
 @dataclass(frozen=True, eq=False)

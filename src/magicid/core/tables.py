@@ -32,6 +32,7 @@ FAMILIES = {
 PIPELINES = {"wan": "WanPipeline", "hunyuan_video": "HunyuanVideoPipeline"}  # family -> class in model_index.json
 JUDGES = {
     "avatar": "magicid.avatar.judges:avatar",
+    "real": "magicid.perception.real:real",
 }
 REWARDS = {
     "identity": "magicid.rewards.identity:IdentityReward",

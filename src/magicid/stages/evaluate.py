@@ -16,7 +16,8 @@ from magicid.media.photo import read_photo
 from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
-from magicid.perception.face import observe, reference_faces
+from magicid.perception.face import reference_faces
+from magicid.perception.tracking import observe
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Evaluate:
             record = journal.get(Value, video.id)
             if record is None:
                 frames = read_video(run.file(video.file))[0]
-                seen = observe(frames, video.prompt, run.family.geometry.fps, run.judges.detector)
-                record = Value(video.id, video_metrics(seen, run.judges, references))
+                judges, fps = run.judges, run.family.geometry.fps
+                seen = observe(frames, video.prompt, fps, judges.detector, judges.face_report, references)
+                record = Value(video.id, video_metrics(seen, judges, references))
                 journal.add(record, video.id)
             values[video.id] = record.values
         publish_text(run.dir.stage("evaluate") / "values.json", json.dumps(values))
