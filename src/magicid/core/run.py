@@ -38,9 +38,9 @@ class Common:
     judges: str = EMBEDDED  # who looks at photos and videos; "real" for real people
     detector: str = ""  # of the judges "real", as are the four that follow; "": their own choice
     face_reward: str = ""  # a network by name, NAME:PATH or path
-    face_report: str = ""
-    text_reward: str = ""
-    text_report: str = ""
+    face_report: str = ""  # another than that of the rewards
+    text_reward: str = ""  # "vlm", "clip" or "endpoint", or one of them with a model: "vlm:FOLDER"
+    text_report: str = ""  # "clip", or "clip:FOLDER"
     trigger: str = "sks person"  # stands for the person in every prompt
     seed: int = 0
     deterministic: bool | None = None  # the same bits on the same hardware, resumed or not; None: on a CPU

@@ -185,15 +185,15 @@ def _fetched(name: str, near: Path | None) -> Path:
     from huggingface_hub.errors import EntryNotFoundError
 
     file = next((file for file in MODELS[name] if file.hub), None)
-    looked = ", ".join(map(str, _folders(near))) or "no folder (MAGICID_MODELS is not set)"
+    looked = f"not in {folders}" if (folders := ", ".join(map(str, _folders(near)))) else "not on this machine"
     remedy = f"Put {' or '.join(f.file for f in MODELS[name])} into a folder that MAGICID_MODELS names, or give {name}:PATH."
     if file is None:
-        raise DataError(f"{name}: not in {looked}, and on no hub; it is known by its sha256. {remedy}")
+        raise DataError(f"{name}: {looked}, and on no hub; it is known by its sha256. {remedy}")
     try:
         path = Path(hf_hub_download(file.hub, file.file))
     except (OSError, ValueError, EntryNotFoundError) as error:
-        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DataError(f"{name}: not in {looked}, and {file.hub} cannot be read ({why}). {remedy}") from error
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise DataError(f"{name}: {looked}, and {file.hub} cannot be read ({why}). {remedy}") from error
     if (found := model_hash(path)) != file.sha256:
         raise DataError(f"{path}: sha256 {found[:12]}, {name} has {file.sha256[:12]}; it must be the pinned file. {remedy}")
     return path
