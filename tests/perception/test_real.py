@@ -24,7 +24,7 @@ from tests.real_data import DATA, with_data
 
 pytestmark = with_data
 TALKING = ("talk_1", "talk_2", "talk_3", "talk_4")
-SECONDS = 5  # of each clip that are looked at
+SECONDS = 3  # of each clip that are looked at
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -134,20 +134,18 @@ def test_of_several_people_the_one_meant_is_followed_through_cuts() -> None:
     singer = embedded(frames[40], found[40][:1])
     path = track(found, Appearance(frames, encoder(), singer))
     likeness = {t: float((embedded(frames[t], [face]) @ singer.T)[0, 0]) for t, face in enumerate(path) if face}
-    assert path[0] is not None and 40 in likeness and len(likeness) > 0.6 * len(frames)
-    assert np.mean([cosine >= 0.3 for cosine in likeness.values()]) > 0.9, likeness
-    audience = range(len(frames) - 4, len(frames))
-    assert all(found[t] and path[t] is None for t in audience)  # faces there are, the singer's is not among them
+    audience = range(57, len(frames))  # after the last cut
+    assert all(len(found[t]) > 1 and path[t] is None for t in audience)
+    assert {*range(3), *range(22, 57)} <= likeness.keys() and min(likeness.values()) > 0.2, likeness
 
 
 def test_talking_moves_more_than_a_still_and_less_than_bikes() -> None:
-    bikes = scene_motion(clip("bikes")[0], RATE).value
-    for name in TALKING:
-        frames, found = clip(name)
-        still = np.repeat(frames[:1], 8, 0)
-        at_rest = subject_motion(still, [found[0][0].box] * 8, RATE).value, scene_motion(still, RATE).value
-        scene = scene_motion(frames, RATE).value
-        assert at_rest == (0, 0) and motion(name) > 0.003 and scene is not None and bikes is not None and 0 < scene < bikes
+    frames, found = clip("talk_1")
+    still = np.repeat(frames[:1], 4, 0)
+    assert subject_motion(still, [found[0][0].box] * 4, RATE).value == scene_motion(still, RATE).value == 0
+    assert min(motion(name) for name in TALKING) > 0.003
+    scenes = {name: scene_motion(clip(name)[0], RATE).value or 0.0 for name in (*TALKING, "bikes")}
+    assert 0 < min(scenes.values()) and max(scenes, key=lambda name: scenes[name]) == "bikes", scenes
 
 
 def test_compression_is_no_motion() -> None:

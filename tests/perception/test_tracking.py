@@ -45,6 +45,10 @@ def test_a_lone_person_who_jumps_is_found_and_a_stranger_elsewhere_is_not() -> N
     assert places(filmed([(10, 30, RED)], [(100, 30, RED)], of=None)) == [None, 100]  # place alone: from the last best one
 
 
+def test_after_a_cut_nobody_is_followed_for_being_in_the_place() -> None:
+    assert places(filmed([(10, 30, RED), (60, 30, GREEN)], [(10, 30, BLUE), (60, 30, GREEN)])) == [10, None]
+
+
 def test_a_face_that_turns_into_another_stays_the_person_for_the_judges_to_see() -> None:
     assert places(filmed([(10, 30, RED)], [(14, 30, BLUE)], [(18, 30, BLUE)])) == [10, 14, 18]
 

@@ -2,8 +2,9 @@
 
 Who is followed begins at the face most like the references, where several people show, else at the best-scoring one. In
 a frame with several faces, or after a jump or an absence, those like the track come first (its cosine, not the
-largest face); where none is, the one that overlaps the last place most. A lone face that stays in its place is
-the person still, like or unlike: that a face turns into another's is for the judges to see.
+largest face); where none is, the one that overlaps the last place most, unless it is clearly somebody else, as after a
+cut. A lone face that stays in its place is the person still, like or unlike: that a face turns into another's is for
+the judges to see.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from magicid.core.interfaces import Face, FaceDetector, FaceEncoder, Frames, Obs
 from magicid.perception.face import align, overlap
 
 LEAST_OVERLAP = 0.3  # intersection over union of a face with where the person was last seen
+_STRANGER = 0.5  # of the cosine of one person's faces: under it a face is somebody else's
 
 
 class Appearance:
@@ -93,8 +95,10 @@ def _next(
         vectors = appearance(t, faces)
         mean = np.mean(like, 0)
         cosines = vectors @ mean / max(float(np.linalg.norm(mean)), 1e-12)
-        if cosines.max() >= appearance.encoder.same_person:
+        same = appearance.encoder.same_person
+        if cosines.max() >= same:
             best = int(cosines.argmax())
             return faces[best], vectors[best]
+        shared = [share if cosine >= _STRANGER * same else 0.0 for share, cosine in zip(shared, cosines)]
     best = int(np.argmax(shared)) if faces else -1
     return (faces[best] if best >= 0 and shared[best] >= LEAST_OVERLAP else None), None
