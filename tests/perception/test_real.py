@@ -145,7 +145,7 @@ def test_talking_moves_more_than_a_still_and_less_than_bikes() -> None:
     assert subject_motion(still, [found[0][0].box] * 4, RATE).value == scene_motion(still, RATE).value == 0
     assert min(motion(name) for name in TALKING) > 0.003
     scenes = {name: scene_motion(clip(name)[0], RATE).value or 0.0 for name in (*TALKING, "bikes")}
-    assert 0 < min(scenes.values()) and max(scenes, key=lambda name: scenes[name]) == "bikes", scenes
+    assert min(scenes.values()) > 0 and max(scenes, key=lambda name: scenes[name]) == "bikes", scenes
 
 
 def test_compression_is_no_motion() -> None:
