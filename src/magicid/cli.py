@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -207,21 +207,15 @@ def _run(arguments: Sequence[str], command: str) -> None:
         del rest[at : at + 2]
         tables.check(PRESETS, "preset", preset)
 
-    @dataclass(frozen=True)
-    class Arguments:
+    @dataclass(frozen=True, kw_only=True)
+    class Arguments(Common):
         photos: tyro.conf.Positional[Path]  # a folder with photos of one person
         out: Path  # the run's folder; the same command again goes on where it stopped
-        base: str = Common.base  # a folder in the diffusers layout, or "avatar", the small model in the package
-        family: str = Common.family
-        judges: str = Common.judges
-        trigger: str = Common.trigger  # stands for the person in every prompt
-        seed: int = Common.seed
-        deterministic: bool | None = Common.deterministic  # the same bits, resumed or not; None: on a CPU
         stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=PRESETS[preset])
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
     asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset {' or '.join(PRESETS)}; shown: {preset}.")
-    common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed, asked.deterministic)
+    common = Common(**{setting.name: getattr(asked, setting.name) for setting in fields(Common)})
     until = None if command == "run" else command
     folder = run_pipeline(common, asked.stages, asked.out, until=until)
     print_result(folder)

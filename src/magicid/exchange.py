@@ -62,7 +62,7 @@ class Import:
         check_weights(self.file)
         with TemporaryDirectory() as nowhere, closing(RunDir(Path(nowhere))) as directory:
             run = Run(directory, Common(Path(nowhere), self.base, self.family))  # for its base model alone
-            directory.freeze({"base_digest": run.models["base_digest"]})
+            directory.freeze({"base_digest": run.base_digest})
             found = accept(run, self.file, say)
             place(run.family, CHECK, self.file, found, found.layers)
             story = found.story | {"version": __version__, "slot": "", "targets": list(found.layers)}

@@ -103,6 +103,7 @@ def run_pipeline(
     console = console or Console()
     tables.check(tables.FAMILIES, "family", common.family)
     tables.check(tables.JUDGES, "judges", common.judges)
+    common.check()
     names = list(tables.STAGES)
     for name in names:
         getattr(pipeline, name).check()
@@ -120,9 +121,11 @@ def run_pipeline(
     folder = RunDir(out)
     run = Run(folder, common, console)
     folder.refuse_stale()
+    left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
+    if set(left) - {"prepare"}:
+        run.judges.ready()
     folder.freeze(flatten(common, pipeline) | run.models | start, flatten(Common(common.photos), Pipeline()))
     refuse_other_photos(folder, common.photos)
-    left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
         _say(console, f"{out}: nothing left to do.")
     for name in left:
@@ -200,7 +203,7 @@ def open_run(folder: Path, customised: bool = True) -> Run:
     """A run on the base model that it was made on; `UsageError` on another, or where its person is to be `customised` yet."""
     directory = RunDir(folder, create=False)
     run = Run(directory, stored(folder)[0])
-    if directory.settings().get("base_digest") != run.models["base_digest"]:
+    if directory.settings().get("base_digest") != run.base_digest:
         raise UsageError(
             f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
             "Bring that one back, or make the run again."

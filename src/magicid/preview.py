@@ -6,7 +6,7 @@ from rich.console import Console
 
 from magicid.core import tables
 from magicid.core.interfaces import Judges
-from magicid.core.run import EMBEDDED
+from magicid.core.run import EMBEDDED, Common
 from magicid.media.photo import find_photos
 from magicid.metrics.intake import LEGEND, print_intake, write_page
 from magicid.perception.intake import examine
@@ -31,5 +31,5 @@ def preview(photos: Path, judges: str, prepare: Prepare, page: Path | None = Non
 
 def load_judges(name: str, near: Path) -> Judges:
     """The judges of that name; files of models are looked for beside the folder `near`, too."""
-    judges: Judges = tables.load(tables.JUDGES, "judges", name)()
+    judges: Judges = tables.load(tables.JUDGES, "judges", name)(Common(near, judges=name))
     return judges

@@ -10,7 +10,7 @@ from magicid.core.errors import DataError
 from magicid.core.interfaces import Measured
 from magicid.core.records import Video
 from magicid.media.photo import write_png
-from magicid.perception.face import observe
+from magicid.perception.tracking import observe
 from magicid.rewards.identity import IdentityReward
 from magicid.selection.scored import Candidate
 from magicid.stages import pair

@@ -1,6 +1,5 @@
 """A pet is nobody: a face counts only where it scores as people do and a second network finds it too."""
 
-import os
 from pathlib import Path
 
 import cv2
@@ -14,13 +13,10 @@ from magicid.media.photo import read_photo
 from magicid.perception.yunet import Agreed, Box, YuNet, real_faces
 from tests.doubles import RED, FakeDetector, picture
 from tests.faults.guards import Guard
+from tests.real_data import DATA, with_data
 
 GUARDS = {36: Guard("perception/yunet.py", "if score >= self.least_score", "if True")}
 
-DATA = Path(os.environ.get("MAGICID_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-with_data = pytest.mark.skipif(
-    not (DATA / "weights").is_dir(), reason="no real photos here; MAGICID_TEST_DATA names their folder"
-)
 FRAME = picture((10, 30, RED))
 FACE: Box = (10, 30, 50, 80)
 

@@ -8,7 +8,8 @@ from magicid.avatar.actions import Pose as Stance
 from magicid.avatar.head import Head
 from magicid.avatar.identity import Identity
 from magicid.core.interfaces import Face
-from magicid.perception.face import SOLID, TEMPLATE, align, embed_faces, observe, overlap, pose, similarity_warp, track
+from magicid.perception.face import SOLID, TEMPLATE, align, embed_faces, overlap, pose, similarity_warp
+from magicid.perception.tracking import observe, track
 
 
 def face(x: float, score: float = 0.9, side: float = 20) -> Face:

@@ -22,6 +22,7 @@ from magicid.core.device import device
 from magicid.core.errors import DataError
 from magicid.core.files import publish
 from magicid.core.interfaces import Face, Judges
+from magicid.core.run import Common
 from magicid.perception import networks
 from magicid.perception.face import overlap
 from magicid.perception.networks import CELL, CROP, FRAMES, SIZE, to_input
@@ -182,8 +183,8 @@ class Classifier:
         return _gathered([self.network.features(batch) for batch in _batches(standard, _BATCH)])
 
 
-def avatar() -> Judges:
-    """All of them, each in its role."""
+def avatar(common: Common | None = None) -> Judges:
+    """All of them, each in its role; nothing of a run's settings changes them."""
     return Judges(
         detector=AvatarDetector(),
         face_reward=AvatarFaceEncoder("face_reward"),

@@ -17,8 +17,9 @@ from magicid.core.run import Run
 from magicid.core.seeds import item_seed
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
-from magicid.perception.face import observe, reference_faces
+from magicid.perception.face import reference_faces
 from magicid.perception.optical_flow import estimator_of
+from magicid.perception.tracking import observe
 from magicid.rewards.identity import IdentityReward
 from magicid.rewards.motion import MotionReward
 from magicid.training import lora
@@ -72,8 +73,9 @@ def _mean_rewards(run: Run, videos: Sequence[Video]) -> tuple[float, float]:
     images = [read_photo(run.file(photo.image)) for photo in run.photos()]
     references = reference_faces(images, judges.detector, judges.face_reward)
     rewards = (IdentityReward(judges.face_reward, references), MotionReward(estimator_of(run.dir.settings())))
+    fps, known = run.family.geometry.fps, (judges.face_reward, references)
     seen = [
-        observe(read_video(run.file(v.file))[0], v.prompt, run.family.geometry.fps, judges.detector)
+        observe(read_video(run.file(v.file))[0], v.prompt, fps, judges.detector, *known)
         for v in run.each("validate", videos, len(videos))
     ]
     values = [[reward(video).value for video in seen] for reward in rewards]

@@ -18,8 +18,8 @@ from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.media.video import evenly
 from magicid.metrics.video import video_metrics
-from magicid.perception.face import observe
 from magicid.perception.optical_flow import estimator_of
+from magicid.perception.tracking import observe
 from magicid.stages.evaluate import gallery
 
 NAMES = {  # as the report calls them -> as the field's tables do
@@ -66,8 +66,9 @@ class _Judge:
 
     def __call__(self, clip: Shown) -> ClipFigures:
         frames, judges = clip.frames(), self._run.judges
-        seen = observe(frames, clip.prompt, self._run.family.geometry.fps, judges.detector)
-        report = video_metrics(seen, judges, self._references, estimator_of(self._run.dir.settings()))
+        fps, references = self._run.family.geometry.fps, self._references
+        seen = observe(frames, clip.prompt, fps, judges.detector, judges.face_report, references)
+        report = video_metrics(seen, judges, references, estimator_of(self._run.dir.settings()))
         shown, said = self._classifier.predict([frames])[0], parse(clip.prompt)
         values = {name: report[own] for own, name in NAMES.items()} | {
             "prompt_accuracy": float(np.mean([getattr(shown, field) == getattr(said, field) for field in SAID])),

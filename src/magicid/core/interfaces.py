@@ -114,13 +114,15 @@ class VideoTextEncoder(VideoTextJudge, Protocol):
 
 @dataclass(frozen=True)
 class Judges:
-    """Everything that looks at videos; what rewards never reports."""
+    """Everything that looks at videos; what rewards never reports. Real models are read at their first use."""
 
     detector: FaceDetector
     face_reward: FaceEncoder
     face_report: FaceEncoder
     text_reward: VideoTextJudge
     text_report: VideoTextEncoder
+    models: Callable[[], dict[str, str]] = dict  # which these are, where they are here: frozen with a run's settings
+    ready: Callable[[], None] = lambda: None  # raises where one is missing that has not been needed yet
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EMBEDDED = "avatar"  # the name of the base model and the judges that come with the package
+CHOSEN = ("detector", "face_reward", "face_report", "text_reward", "text_report")  # settings of the judges of real people
 WEIGHTS = Path(__file__).parent.parent / "avatar" / "weights"
 
 
@@ -34,10 +35,22 @@ class Common:
     photos: Path
     base: str = EMBEDDED  # a folder in the diffusers layout, or "avatar", the small model in the package
     family: str = "wan"
-    judges: str = EMBEDDED
+    judges: str = EMBEDDED  # who looks at photos and videos; "real" for real people
+    detector: str = ""  # of the judges "real", as are the four that follow; "": their own choice
+    face_reward: str = ""  # a network by name, NAME:PATH or path
+    face_report: str = ""  # another than that of the rewards
+    text_reward: str = ""  # "vlm", "clip" or "endpoint", or one of them with a model: "vlm:FOLDER"
+    text_report: str = ""  # "clip", or "clip:FOLDER"
     trigger: str = "sks person"  # stands for the person in every prompt
     seed: int = 0
     deterministic: bool | None = None  # the same bits on the same hardware, resumed or not; None: on a CPU
+
+    def check(self) -> None:
+        """Refuse settings that cannot work together."""
+        chosen = [name for name in CHOSEN if getattr(self, name)]
+        if chosen and self.judges == EMBEDDED:
+            asked = f"{chosen[0]} {getattr(self, chosen[0])!r}"
+            raise UsageError(f"{asked}: the judges {EMBEDDED!r} bring their own. Set --judges real, or leave it out.")
 
 
 def find_base(common: Common) -> Path:
@@ -71,11 +84,17 @@ class Run:
         """Where the base model is."""
         return find_base(self.common)
 
+    @cached_property
+    def base_digest(self) -> str:
+        """Of every byte of the base model."""
+        return digest(self.base_path)
+
     @property
     def models(self) -> dict[str, str]:
-        """Digests of the models that the run stands on, frozen with its settings."""
-        judges = {"judges_digest": digest(WEIGHTS / "judges")} if self.common.judges == EMBEDDED else {}
-        return {"base_digest": digest(self.base_path)} | judges
+        """The models that the run stands on, frozen with its settings."""
+        embedded = self.common.judges == EMBEDDED
+        judges = {"judges_digest": digest(WEIGHTS / "judges")} if embedded else self.judges.models()
+        return {"base_digest": self.base_digest} | judges
 
     @cached_property
     def family(self) -> "Family":
@@ -98,7 +117,7 @@ class Run:
     @cached_property
     def judges(self) -> "Judges":
         """The reward and report encoders."""
-        judges: Judges = tables.load(tables.JUDGES, "judges", self.common.judges)()
+        judges: Judges = tables.load(tables.JUDGES, "judges", self.common.judges)(self.common)
         return judges
 
     @cached_property

@@ -41,6 +41,7 @@ PIPELINES = {  # family -> class in model_index.json
 }
 JUDGES = {
     "avatar": "magicid.avatar.judges:avatar",
+    "real": "magicid.perception.real:real",
 }
 REWARDS = {
     "identity": "magicid.rewards.identity:IdentityReward",

@@ -24,8 +24,9 @@ from magicid.core.seeds import item_seed
 from magicid.media.photo import write_png
 from magicid.media.video import to_frames, to_tensor
 from magicid.metrics.frechet import frechet_distance
-from magicid.perception.face import embed_faces, observe
+from magicid.perception.face import embed_faces
 from magicid.perception.motion import subject_motion
+from magicid.perception.tracking import observe
 
 FIELDS = ("scene", "outfit", "action", "camera", "amplitude")
 

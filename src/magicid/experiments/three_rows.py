@@ -15,8 +15,8 @@ from magicid.core.files import publish_text
 from magicid.core.run import Run
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.video import video_metrics
-from magicid.perception.face import observe
 from magicid.perception.optical_flow import estimator_of
+from magicid.perception.tracking import observe
 from magicid.pipeline import PRESETS
 from magicid.stages.evaluate import gallery
 
@@ -75,8 +75,9 @@ class ThreeRows:
         references, measured = gallery(run), {}
         for place, video in places(run).items():
             frames = rendered(run, person, video.prompt, video.seed)
-            seen = observe(frames, video.prompt, run.family.geometry.fps, run.judges.detector)
-            measured[f"ceiling-{place}"] = video_metrics(seen, run.judges, references, estimator_of(run.dir.settings()))
+            judges, fps = run.judges, run.family.geometry.fps
+            seen = observe(frames, video.prompt, fps, judges.detector, judges.face_report, references)
+            measured[f"ceiling-{place}"] = video_metrics(seen, judges, references, estimator_of(run.dir.settings()))
         publish_text(cache, json.dumps(measured))
         return measured
 

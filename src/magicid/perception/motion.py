@@ -26,11 +26,10 @@ from magicid.perception.optical_flow import (
     working_frame,
     working_scale,
 )
-from magicid.perception.subject import Head, subject_masks
+from magicid.perception.subject import LEAST_BACKGROUND, Head, Masks, subject_masks
 
 RATE = 8.0  # Hz: the time step that everything is measured at
 SUBJECT_HEADS = 7.5  # head heights in a body length, the artist's canon of an adult
-LEAST_BACKGROUND = 0.15  # share of the picture; with less, the camera's motion cannot be told from the person's
 _UPPER = 0.1  # share of the subject's pixels, the fastest, that count
 _TEXTURE = 6.0  # grey levels that a neighbourhood must span for its flow to mean something
 _SMOOTH = 0.15  # head heights over which motion is averaged before its direction is judged
@@ -93,9 +92,33 @@ def subject_motion(
     if background.mean() < LEAST_BACKGROUND:
         return MotionMeasure("unmeasurable", None, 0.0)
     h = float(np.median([box[3] - box[1] for box in boxes]))
+    return _measure(pictures, subject, background, set(found), h, rate, estimate)
+
+
+def scene_motion(frames: NDArray[np.uint8], fps: float, estimate: FlowEstimator = dis) -> MotionMeasure:
+    """How fast whatever moves most does, whoever it is, in picture heights per second: the same measure of no person.
+
+    The subject is the whole picture and as high as it; the camera's motion is that of most of the picture.
+    """
+    index, rate = at_rate(len(frames), fps)
+    pictures = np.stack([working_frame(frames[i]) for i in index])
+    whole = np.ones(pictures.shape[:3], np.bool_)
+    return _measure(pictures, whole, whole, set(range(len(index))), pictures.shape[1] / SUBJECT_HEADS, rate, estimate)
+
+
+def _measure(
+    pictures: NDArray[np.uint8],
+    subject: Masks,
+    background: Masks,
+    found: set[int],
+    h: float,
+    rate: float,
+    estimate: FlowEstimator,
+) -> MotionMeasure:
+    """The subject's speed over pairs of pictures (T, H, W, 3) in both of which it was found, in heights of 7.5 h."""
     pairs = [
-        _pair(pictures[t], pictures[t + 1], subject[t], background[t], h, estimate) if {t, t + 1} <= set(found) else None
-        for t in range(len(index) - 1)
+        _pair(pictures[t], pictures[t + 1], subject[t], background[t], h, estimate) if {t, t + 1} <= found else None
+        for t in range(len(pictures) - 1)
     ]
     valid = float(np.mean([0.0 if p is None else p.valid.sum() / max(1, p.subject.sum()) for p in pairs]))
     speeds = [

@@ -5,13 +5,16 @@ Lengths are in head heights h, the height of the box from crown to chin, so that
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 Head = tuple[float, float, float, float]  # x0, y0, x1, y1 from crown to chin, in pixels
 Masks = NDArray[np.bool_]  # (T, H, W)
 
+LEAST_BACKGROUND = 0.15  # share of the picture; with less, the camera's motion cannot be told from the person's
 _BITS = 4  # per colour channel
+_EDGE = 0.05  # head heights around a person in which flow may be either's
 
 
 def subject_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> tuple[Masks, Masks]:
@@ -19,7 +22,8 @@ def subject_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> tuple[Mas
 
     The face and the chest below it are the person's. What is doubtful around them, up to the arms' reach, is when its
     colour is more frequent on the face and chest than outside of head and body, both counted over the whole clip.
-    The background is outside of head and body, dilated, and not of the person's colours within the arms' reach.
+    The background is outside of head and body, dilated, and not of the person's colours within the arms' reach. In a
+    close-up, where head and body leave too little, it is all that is not the subject's or at its edge.
     """
     height, width = frames.shape[1:3]
     zones = [np.stack(z) for z in zip(*(_zones(head, height, width) for head in heads), strict=True)]
@@ -29,7 +33,12 @@ def subject_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> tuple[Mas
     bins = 1 << 3 * _BITS
     person, world = (np.bincount(colour[m], minlength=bins) / max(1, m.sum()) for m in (sure, ~grown))
     doubtful = (person > world)[colour] & (body | reach)
-    return sure | doubtful, ~grown & ~doubtful
+    subject, background = sure | doubtful, ~grown & ~doubtful
+    if background.mean() < LEAST_BACKGROUND:
+        side = 2 * round(_EDGE * float(np.median([head[3] - head[1] for head in heads]))) + 1
+        around = np.ones((side, side), np.uint8)
+        background |= np.stack([cv2.dilate(mask.astype(np.uint8), around) == 0 for mask in subject])
+    return subject, background
 
 
 def _zones(head: Head, height: int, width: int) -> tuple[NDArray[np.bool_], ...]:

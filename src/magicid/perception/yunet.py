@@ -1,19 +1,20 @@
 """Real faces: a `FaceDetector` over YuNet that counts a face only where a second network finds it too.
 
-YuNet alone takes dogs for people. It is not in the table of judges yet: the recogniser of real faces comes first.
+YuNet alone takes dogs for people. A net of OpenCV's holds its input, so threads take turns.
 """
 
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from magicid.core.errors import DataError
 from magicid.core.interfaces import Face, FaceDetector, Frames
 from magicid.perception.face import overlap
+from magicid.perception.model_files import opened
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 Finder = Callable[[NDArray[np.uint8]], list[Box]]  # the faces of one picture
@@ -22,14 +23,16 @@ LEAST_SCORE = 0.88  # 40 photos of 8 people .935 and more, p5 .938; dogs .82
 LEAST_AGREEMENT = 0.5  # intersection over union; the same 40 photos .82 and more
 _SIDE = 640  # pixels of the longer side that YuNet sees: faces of 10 to 300 pixels are what it was trained for
 _GREY = 127
+_MARGIN = 0.5  # of a picture's sides, around it, where it is looked at again
+_WHAT = "a face detector"
 
 
 class YuNet:
     """A `FaceDetector` over OpenCV's `FaceDetectorYN`."""
 
     def __init__(self, path: Path, least_score: float = LEAST_SCORE) -> None:
-        self.net = _opened(path, lambda: cv2.FaceDetectorYN.create(str(path), "", (_SIDE, _SIDE), least_score, 0.3))
-        self.least_score = least_score
+        self.net = opened(path, _WHAT, lambda: cv2.FaceDetectorYN.create(str(path), "", (_SIDE, _SIDE), least_score, 0.3))
+        self.least_score, self._turn = least_score, threading.Lock()
 
     def detect(self, frames: Frames) -> list[list[Face]]:
         """The faces of each frame, best first."""
@@ -39,8 +42,9 @@ class YuNet:
         height, width = frame.shape[:2]
         factor = min(1.0, _SIDE / max(height, width))
         small = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else frame
-        self.net.setInputSize((small.shape[1], small.shape[0]))
-        found = self.net.detect(cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR))[1]
+        with self._turn:
+            self.net.setInputSize((small.shape[1], small.shape[0]))
+            found = self.net.detect(cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR))[1]
         rows = np.zeros((0, 15)) if found is None else np.asarray(found, np.float64)
         rows[:, :14] /= np.tile((small.shape[1] / width, small.shape[0] / height), 7)
         faces = [
@@ -60,8 +64,8 @@ class Rfb:
     height, width, margin = 480, 640, 0.5
 
     def __init__(self, path: Path, least_score: float = 0.7) -> None:
-        self.net = _opened(path, lambda: cv2.dnn.readNet(str(path)))
-        self.least_score = least_score
+        self.net = opened(path, _WHAT, lambda: cv2.dnn.readNet(str(path)))
+        self.least_score, self._turn = least_score, threading.Lock()
 
     def __call__(self, frame: NDArray[np.uint8]) -> list[Box]:
         """The boxes of one picture; several may be of one face."""
@@ -72,8 +76,9 @@ class Rfb:
         canvas = np.full((self.height, self.width, 3), _GREY, np.uint8)
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
         canvas[top : top + h, left : left + w] = cv2.resize(frame, (w, h), interpolation=how)
-        self.net.setInput(cv2.dnn.blobFromImage(canvas, 1 / 128, mean=(_GREY, _GREY, _GREY)))
-        scores, places = self.net.forward(("scores", "boxes"))
+        with self._turn:
+            self.net.setInput(cv2.dnn.blobFromImage(canvas, 1 / 128, mean=(_GREY, _GREY, _GREY)))
+            scores, places = self.net.forward(("scores", "boxes"))
         boxes = places[0][scores[0, :, 1] >= self.least_score] * np.tile((self.width, self.height), 2) - np.tile((left, top), 2)
         return [(x0, y0, x1, y1) for x0, y0, x1, y1 in (boxes * np.tile((columns / w, rows / h), 2)).tolist()]
 
@@ -93,15 +98,27 @@ class Agreed:
         return [face for face in faces if any(overlap(face.box, box) >= self.least for box in boxes)]
 
 
-def real_faces(yunet: Path, rfb: Path) -> Agreed:
-    """The detector of real faces, from the two networks' onnx files."""
-    return Agreed(YuNet(yunet), Rfb(rfb))
+class Padded:
+    """A detector that looks again, with grey around it, at a picture in which it found nobody: a face may fill it."""
+
+    def __init__(self, detector: FaceDetector) -> None:
+        self.detector = detector
+
+    def detect(self, frames: Frames) -> list[list[Face]]:
+        """The faces of each frame, best first."""
+        return [faces or self._again(frame) for faces, frame in zip(self.detector.detect(frames), frames, strict=True)]
+
+    def _again(self, frame: NDArray[np.uint8]) -> list[Face]:
+        top, left = (round(_MARGIN * side) for side in frame.shape[:2])
+        wide = np.pad(frame, ((top, top), (left, left), (0, 0)), constant_values=_GREY)
+        back = np.array([left, top], np.float32)
+        return [
+            replace(face, box=tuple(np.subtract(face.box, (left, top, left, top)).tolist()), landmarks=face.landmarks - back)
+            for face in self.detector.detect(wide[None])[0]
+        ]
 
 
-def _opened(path: Path, read: Callable[[], Any]) -> Any:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; a face detector is an onnx file. Name the one that holds it.")
-    try:
-        return read()
-    except cv2.error as error:
-        raise DataError(f"{path}: not a network that OpenCV reads; a face detector is an onnx file. Fetch it again.") from error
+def real_faces(yunet: Path, rfb: Path | None) -> FaceDetector:
+    """The detector of real faces, from the two networks' onnx files; without the second, YuNet's word alone counts."""
+    first = YuNet(yunet)
+    return Padded(Agreed(first, Rfb(rfb)) if rfb else first)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core.interfaces import FaceEncoder, Measured, Observation
-from magicid.perception.face import embed_faces, judgeable
+from magicid.perception.likeness import likeness_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +28,9 @@ class IdentityReward:
         "failed" with 0 where no frame has a face, "unmeasurable" where faces are all too small or turned away. Frames
         with such a face ("unjudged") are no likeness and no stranger, but they do not earn anything either.
         """
-        likeness = (embed_faces(video, self.encoder) @ self.references.T).max(1)
-        found = np.isfinite(likeness)
-        clear = np.array([face is not None and judgeable(face, self.encoder.crop_size) for face in video.faces]) & found
-        coverage, unjudged = float(clear.mean()), float((found & ~clear).mean())
-        if not clear.any():
-            state, value = ("unmeasurable", math.nan) if found.any() else ("failed", 0.0)
-            return Measured(state, value, {"coverage": 0.0, "unjudged": unjudged})
-        seen = likeness[clear]
-        low, middle = float(np.quantile(seen, self.quantile)), float(np.median(seen))
-        slope = float(np.polyfit(np.flatnonzero(clear), seen, 1)[0]) if len(seen) > 1 else 0.0
-        fall = float(seen[0] - seen[-1])
-        details = {"coverage": coverage, "unjudged": unjudged, "mean": float(seen.mean()), "p10": low, "p50": middle}
-        details |= {"slope": slope, "fall": fall}  # per frame, and first minus last
-        return Measured("measured", max(low, 0.0) * coverage, details)  # below 0, hiding the face would pay
+        likeness = likeness_of(video, self.encoder, self.references)
+        figures = likeness.figures(self.quantile)
+        if likeness.state != "measured":
+            shares = {name: figures[name] for name in ("coverage", "unjudged")}
+            return Measured(likeness.state, 0.0 if likeness.state == "failed" else math.nan, shares)
+        return Measured("measured", max(figures["p10"], 0.0) * figures["coverage"], figures)  # below 0, hiding would pay

@@ -21,8 +21,9 @@ from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.leakage import MOST, leakage
 from magicid.metrics.video import face_metrics, video_metrics
-from magicid.perception.face import observe, reference_faces
+from magicid.perception.face import reference_faces
 from magicid.perception.optical_flow import estimator_of
+from magicid.perception.tracking import observe
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,13 @@ class Evaluate:
             record = journal.get(Value, video.id)
             if record is None:
                 frames = read_video(run.file(video.file))[0]
-                seen = observe(frames, video.prompt, run.family.geometry.fps, run.judges.detector)
+                judges, fps = run.judges, run.family.geometry.fps
                 if video.origin in STRANGERS.values():
-                    found = face_metrics(seen, run.judges.face_report, references)
+                    seen = observe(frames, video.prompt, fps, judges.detector)
+                    found = face_metrics(seen, judges.face_report, references)
                 else:
-                    found = video_metrics(seen, run.judges, references, flow)
+                    seen = observe(frames, video.prompt, fps, judges.detector, judges.face_report, references)
+                    found = video_metrics(seen, judges, references, flow)
                 record = Value(video.id, found)
                 journal.add(record, video.id)
             values[video.id] = record.values

@@ -18,8 +18,9 @@ from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
-from magicid.perception.face import observe, reference_faces
+from magicid.perception.face import reference_faces
 from magicid.perception.optical_flow import estimator
+from magicid.perception.tracking import observe
 from magicid.rewards.calibration import calibrate
 
 Flow = Literal["dis", "raft"]
@@ -57,8 +58,9 @@ class Score:
         def measure(item: tuple[str, str, Video | Photo]) -> records.Score:
             key, prompt, source = item
             own = [i for i, photo in enumerate(photos) if photo.id == key]  # a photo is not compared with itself
-            rewards = self._rewards(judges, np.delete(references, own, 0), flow)
-            return self._measure(key, rewards, observe(frames_of(run, source), prompt, fps, judges.detector))
+            others = np.delete(references, own, 0)
+            seen = observe(frames_of(run, source), prompt, fps, judges.detector, judges.face_reward, others)
+            return self._measure(key, self._rewards(judges, others, flow), seen)
 
         for score in run.each("score", side_by_side(measure, left, len(items)), len(left)):
             journal.add(score, score.video)
