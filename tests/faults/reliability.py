@@ -18,9 +18,8 @@ tests must then fail. `scripts/drill --kills 200` kills a small run at random mo
 alone; `scripts/fuzz` feeds broken files. Exit codes as users see them: [pipeline.md](pipeline.md).
 
 I3: killed anywhere and resumed is the uninterrupted run, to the byte, on the same hardware (adapter, optimizer state,
-pairs, scores, log). Not here yet: the web page's rows (59 to 64), consent and content credentials (65, 66). Of row 36 the two
-detectors are there, but no command uses them until the package has judges of real faces. Faults of a GPU (23, 25) are made
-by doubles.
+pairs, scores, log). Not here yet: the web page's rows (59 to 64), consent and content credentials (65, 66). Faults of a GPU (23,
+25) are made by doubles.
 
 | # | fault or input | expected | tests | guard | state |
 |---|---|---|---|---|---|

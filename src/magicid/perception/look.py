@@ -18,7 +18,7 @@ from magicid.perception.face import Pose, align, pose, sharpness
 
 HELD_OUT = "held_out"  # the folder, beside the photos, of those that the report alone sees
 SMALL_FACE = 40  # pixels, under which a real face was unlike itself (33 px: .77, 18 px: .22)
-# Variance of the Laplacian at the encoder's size. 40 real photos (crops of 112 pixels) have 52 and more, 90 drawn ones (32) 2067.
+# Variance of the Laplacian at the encoder's size. 40 real photos (crops of 112 pixels) have 69 and more, 90 drawn ones (32) 2067.
 # Blurred by a Gaussian of 0.02 face heights, at which a real face is .73 like itself, 97% of the real ones lie under 30; of
 # the drawn ones, which stay .91 like themselves at 0.04, none do at 0.04, and 60% at 0.08, where they are .73.
 BLURRED = 30.0
