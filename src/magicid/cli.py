@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -156,6 +156,7 @@ def _run(arguments: Sequence[str], command: str) -> None:
     """`run`, or one stage of it: the same settings, stopping after the stage."""
     import tyro
 
+    from magicid.core.placement import Offload, Precision
     from magicid.core.run import Common
     from magicid.pipeline import PRESETS, Pipeline, print_result, run_pipeline
 
@@ -177,11 +178,17 @@ def _run(arguments: Sequence[str], command: str) -> None:
         trigger: str = Common.trigger  # stands for the person in every prompt
         seed: int = Common.seed
         deterministic: bool | None = Common.deterministic  # the same bits, resumed or not; None: on a CPU
+        frames: int = Common.frames  # of the clips that the run learns from; 0: the base's own number
+        height: int = Common.height  # pixels
+        width: int = Common.width
+        precision: Precision = "auto"  # of the base's weights; auto: bf16 on a GPU, fp32 on a CPU
+        offload: Offload = "none"  # model: encoders and autoencoder wait in the host's memory; block: the blocks as well
+        attention: str = Common.attention  # a backend of diffusers, such as native or flash; "": its own choice
         stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=PRESETS[preset])
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
     asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset {' or '.join(PRESETS)}; shown: {preset}.")
-    common = Common(asked.photos, asked.base, asked.family, asked.judges, asked.trigger, asked.seed, asked.deterministic)
+    common = Common(**{one.name: getattr(asked, one.name) for one in fields(Common)})
     until = None if command == "run" else command
     folder = run_pipeline(common, asked.stages, asked.out, until=until)
     print_result(folder)

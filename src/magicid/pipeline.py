@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
 from magicid.core.interfaces import Stage
+from magicid.core.placement import need_recompute
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir, filled
@@ -100,8 +102,9 @@ def run_pipeline(
     names = list(tables.STAGES)
     for name in names:
         getattr(pipeline, name).check()
-    if not common.trigger.strip():
-        raise UsageError("trigger '': the words that stand for the person must not be empty; set --trigger 'sks person'.")
+    common.check()
+    for name in ("finetune", "optimize"):
+        need_recompute(name, getattr(pipeline, name).recompute, common.precision, common.offload)
     if out.resolve() == common.photos.resolve():
         raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
     weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
@@ -117,6 +120,9 @@ def run_pipeline(
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if not left:
         _say(console, f"{out}: nothing left to do.")
+    other = pipeline.generate
+    if "generate" in left and (other.frames or other.height or other.width):
+        run.clips(other.frames, other.height, other.width)  # of a size that cannot be, nothing is said after hours
     for name in left:
         _finish(run, name, getattr(pipeline, name))
     return folder
@@ -156,9 +162,12 @@ def _smaller(run: Run, name: str, part: Stage) -> ResourceError:
     less = {"batch": fields["batch"] // 2} if fields.get("batch", 1) > 1 else {}
     less |= {key: value for key, value in SMALLER.items() if key in fields and fields[key] != value}
     asked = " ".join(f"--{name}.{key} {value}" for key, value in less.items())
-    remedy = (
-        f"delete {run.dir.root / name}, and run again with {asked}" if less else "close other programs, or use a smaller base"
-    )
+    if less:
+        remedy = f"delete {run.dir.root / name}, and run again with {asked}"
+    elif torch.cuda.is_available() and run.common.offload != "block":
+        remedy = f"run again with --offload {'block' if run.common.offload == 'model' else 'model'}"
+    else:
+        remedy = "close other programs, or use a smaller base"
     used, limit = memory_mb()
     return ResourceError(f"{name}: out of memory, {used:,.0f} MiB used of {limit:,.0f}; {remedy}.")
 
@@ -200,7 +209,7 @@ def generate_clip(
     """
     directory = RunDir(folder, create=False)
     settings = directory.settings()
-    common, _ = stored(folder)
+    common, made = stored(folder)
     run = Run(directory, common)
     if settings.get("base_digest") != run.models["base_digest"]:
         raise UsageError(
@@ -209,7 +218,8 @@ def generate_clip(
         )
     if adapter is None and not directory.finished("optimize"):
         raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid resume {folder}.")
-    family, geometry = run.family, run.family.geometry
+    size = made.generate
+    family, geometry = run.family, run.clips(size.frames, size.height, size.width)
     trigger = common.trigger
     if adapter is None:
         load_adapter(run, "optimize", directory.read("optimize", Adapter)[0])

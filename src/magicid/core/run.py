@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from magicid.core import tables
+from magicid.core.checks import at_least
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import digest, sha256
 from magicid.core.pulse import pulse
@@ -20,7 +21,7 @@ from magicid.core.run_dir import RunDir
 from magicid.core.weights import check_model
 
 if TYPE_CHECKING:
-    from magicid.core.interfaces import Condition, Family, Judges
+    from magicid.core.interfaces import Condition, Family, Geometry, Judges
 
 T = TypeVar("T")
 EMBEDDED = "avatar"  # the name of the base model and the judges that come with the package
@@ -38,6 +39,21 @@ class Common:
     trigger: str = "sks person"  # stands for the person in every prompt
     seed: int = 0
     deterministic: bool | None = None  # the same bits on the same hardware, resumed or not; None: on a CPU
+    frames: int = 0  # of the clips that the run learns from; 0: the base's own number
+    height: int = 0  # pixels
+    width: int = 0
+    precision: str = "auto"  # of the base's weights: auto (bf16 on a GPU, fp32 on a CPU), fp32, bf16, fp8 or int8
+    offload: str = "none"  # model: encoders and autoencoder wait in the host's memory; block: the transformer's blocks as well
+    attention: str = ""  # a backend of diffusers, such as native or flash; "": its own choice
+
+    def check(self) -> None:
+        """Refuse settings that cannot work."""
+        from magicid.core import placement
+
+        if not self.trigger.strip():
+            raise UsageError("trigger '': the words that stand for the person must not be empty; set --trigger 'sks person'.")
+        at_least("", 0, frames=self.frames, height=self.height, width=self.width)
+        placement.check(self.precision, self.offload)
 
 
 def find_base(common: Common) -> Path:
@@ -83,6 +99,7 @@ class Run:
         import diffusers
         import transformers
 
+        from magicid.core import placement
         from magicid.core.device import deterministic, device
 
         diffusers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -90,10 +107,22 @@ class Run:
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
         warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # fp32 norms in bf16 autocast are too
         kind = tables.load(tables.FAMILIES, "family", self.common.family)
-        family: Family = kind.load(self.base_path)
-        deterministic(self.common.deterministic)
-        family.to(device())
+        asked = self.common
+        family: Family = kind.load(self.base_path, placement.weights_dtype(asked.precision, device()))
+        deterministic(asked.deterministic)
+        placement.place(family, asked.precision, asked.offload, asked.attention, device())
+        family.geometry = family.geometry.sized(asked.frames, asked.height, asked.width)
+        placement.tile(family, family.geometry.height, family.geometry.width)
         return family
+
+    def clips(self, frames: int = 0, height: int = 0, width: int = 0) -> "Geometry":
+        """Clips of another size than the run's (0: its own); `DataError` where the base makes none of this size."""
+        from magicid.core import placement
+
+        size = self.family.geometry.sized(frames, height, width)
+        self.family.latents_shape(size.frames, size.height, size.width)
+        placement.tile(self.family, size.height, size.width)
+        return size
 
     @cached_property
     def judges(self) -> "Judges":

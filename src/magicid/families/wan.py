@@ -68,9 +68,9 @@ class Wan:
             prompt=list(prompts),
             do_classifier_free_guidance=False,
             max_sequence_length=self._tokens,
-            device=self.device,
+            device=self.pipeline.text_encoder.device,
         )
-        return {"encoder_hidden_states": embeds}
+        return {"encoder_hidden_states": embeds.to(self.device)}
 
     @torch.no_grad()
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class Wan:
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""
-        dtype = next(self.transformer.parameters()).dtype
+        dtype = self.pipeline.transformer.dtype
         velocity: Tensor = self.transformer(
             hidden_states=x_t.to(dtype),
             timestep=t_B * 1000,

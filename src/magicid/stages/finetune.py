@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
-from magicid.core.checks import at_least, positive
+from magicid.core.checks import at_least, one_of, positive
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.core.run_dir import filled
 from magicid.training import lora
 from magicid.training.loop import LoopSettings
+from magicid.training.recompute import Level, recomputing
 from magicid.training.reconstruction import STAGE_ONE, learn, reconstruction, stills
 
 NAME = "stage_one"
@@ -25,6 +27,7 @@ class Finetune:
     rank: int = 16
     alpha: float = 16.0
     targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's choice
+    recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
     save_every_steps: int = 50  # a kill loses at most so many
 
     @classmethod
@@ -46,6 +49,7 @@ class Finetune:
         at_least("finetune", 1, steps=self.steps, batch=self.batch, rank=self.rank, save_every_steps=self.save_every_steps)
         positive("finetune", learning_rate=self.learning_rate, alpha=self.alpha)
         at_least("finetune", 0, weight_decay=self.weight_decay)
+        one_of("finetune", get_args(Level), recompute=self.recompute)
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
@@ -56,7 +60,7 @@ class Finetune:
             return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, STAGE_ONE, step, 0)]
 
         lora.add_adapter(family, NAME, self.lora, run.common.seed)
-        with lora.using(family, NAME):
+        with lora.using(family, NAME), recomputing(family.transformer, self.recompute):
             adapter = learn(run, "finetune", lora.parameters(family, NAME), loss, self.loop(self.steps), batch=held)
         lora.remove_adapter(family, NAME)
         return [adapter]

@@ -22,10 +22,14 @@ class Generate:
     steps: int = 50
     batch: int = 10
     guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
+    frames: int = 0  # of these clips, and of those of `magicid generate`; 0: as the clips that were learnt from
+    height: int = 0  # pixels
+    width: int = 0
 
     def check(self) -> None:
         """Refuse settings that cannot work."""
         at_least("generate", 1, seeds=self.seeds, steps=self.steps, batch=self.batch)
+        at_least("generate", 0, frames=self.frames, height=self.height, width=self.width)
         if self.guidance is not None:
             positive("generate", guidance=self.guidance)
 
@@ -41,7 +45,8 @@ class Generate:
                     seed = item_seed(run.common.seed, "generate", prompt.id, i)  # the same noise for every method
                     name = f"{method}-{prompt.number}-{i}"
                     wanted.append(Wanted(name, method, prompt.text, seed, stage, float(stage is not None)))
-        videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance)
+        size = run.clips(self.frames, self.height, self.width)
+        videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance, size)
         for stage in filter(None, METHODS.values()):
             lora.remove_adapter(run.family, stage)
         return videos

@@ -37,6 +37,9 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
             remove_adapter(family, name)
             transformer._hf_peft_config_loaded = hasattr(transformer, "peft_config")  # diffusers says so before it is true
             raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
+    where = next(family.transformer.parameters()).device
+    for parameter in parameters(family, name).values():  # beside a base in bf16, fp8, or in the host's memory
+        parameter.data = parameter.data.to(where, torch.float32)
 
 
 def remove_adapter(family: Family, name: str) -> None:
