@@ -100,11 +100,7 @@ def run_pipeline(
     tables.check(tables.FAMILIES, "family", common.family)
     tables.check(tables.JUDGES, "judges", common.judges)
     names = list(tables.STAGES)
-    for name in names:
-        getattr(pipeline, name).check()
-    common.check()
-    for name in ("finetune", "optimize"):
-        need_recompute(name, getattr(pipeline, name).recompute, common.precision, common.offload)
+    check_settings(common, pipeline)
     if out.resolve() == common.photos.resolve():
         raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
     weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
@@ -126,6 +122,15 @@ def run_pipeline(
     for name in left:
         _finish(run, name, getattr(pipeline, name))
     return folder
+
+
+def check_settings(common: Common, pipeline: Pipeline) -> None:
+    """Refuse settings that cannot work, or do not go together."""
+    for name in tables.STAGES:
+        getattr(pipeline, name).check()
+    common.check()
+    for name in ("finetune", "optimize"):
+        need_recompute(name, getattr(pipeline, name).recompute, common.precision, common.offload)
 
 
 def run_baseline(run: Run, name: str, baseline: Stage) -> Adapter:

@@ -75,13 +75,23 @@ class Rehearsal:
         """A forward pass without a gradient, as a step of sampling does."""
         return self._counted(self._predict, shape, batch)
 
-    def decode(self, shape: tuple[int, ...], batch: int) -> Seen:
-        """Latents to videos."""
-        return self._counted(lambda x_t, condition: self.family.decode(x_t), shape, batch)
+    def decode(self, shape: tuple[int, ...]) -> Seen:
+        """A clip's latents to the clip."""
+        return self._in_tiles(lambda x_t, condition: self.family.decode(x_t), shape, (5, 40, 64))
 
     def encode(self, frames: int, height: int, width: int) -> Seen:
-        """A video to its latents."""
-        return self._counted(lambda video, condition: self.family.encode(video), (3, frames, height, width), 1)
+        """A clip to its latents."""
+        return self._in_tiles(lambda video, condition: self.family.encode(video), (3, frames, height, width), (17, 320, 512))
+
+    def _in_tiles(self, work: Callable[[Tensor, Condition], Any], shape: tuple[int, ...], probes: tuple[int, int, int]) -> Seen:
+        """As it is where clips are small; a large one, which goes tile by tile, on the line through two smaller ones."""
+        frames, *sides = probes
+        tiled = getattr(self.family.pipeline.vae, "use_tiling", False)
+        if not tiled or shape[1] <= frames or min(shape[2:]) <= max(sides):
+            return self._counted(work, shape, 1)
+        small, large = (self._counted(work, (shape[0], frames, side, side), 1) for side in sides)
+        share = (shape[1] * shape[2] * shape[3] / frames - sides[0] ** 2) / (sides[1] ** 2 - sides[0] ** 2)
+        return Seen(*(int(a + share * (b - a)) for a, b in zip(small, large, strict=True)))
 
     def _predict(self, x_t: Tensor, condition: Condition) -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.mixed):
@@ -92,9 +102,7 @@ class Rehearsal:
     ) -> Seen:
         with self._mode:
             x_t = torch.empty(batch, *shape)
-            condition = tree_map_only(
-                Tensor, lambda t: torch.empty((batch, *t.shape[1:]), dtype=t.dtype), self.condition
-            )
+            condition = tree_map_only(Tensor, lambda t: torch.empty((batch, *t.shape[1:]), dtype=t.dtype), self.condition)
             parts = [part for part in self.family.pipeline.components.values() if isinstance(part, nn.Module)]
             weights = [t for part in parts for t in (*part.parameters(), *part.buffers()) if t.device.type != "meta"]
             with torch.set_grad_enabled(gradient), LiveMemory([x_t, *condition.values(), *weights]) as live:
