@@ -169,7 +169,7 @@ def _run(arguments: Sequence[str], command: str) -> None:
     class Arguments:
         photos: tyro.conf.Positional[Path]  # a folder with photos of one person
         out: Path  # the run's folder; the same command again goes on where it stopped
-        base: str = Common.base  # a folder in the diffusers layout, or "avatar", the small model in the package
+        base: str = Common.base  # a hub id or a folder in the diffusers layout, or "avatar", the small model in the package
         family: str = Common.family
         judges: str = Common.judges
         trigger: str = Common.trigger  # stands for the person in every prompt

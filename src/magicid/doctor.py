@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from magicid import machine
-from magicid.core import tables
+from magicid.core import hub, tables
 from magicid.core.cost import measuring_peak
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, UsageError
@@ -35,7 +35,7 @@ MMAP_THRESHOLD = -3  # glibc's M_MMAP_THRESHOLD
 class Asked:
     """A base model, a clip size and a run's settings."""
 
-    model: str = EMBEDDED  # a folder in the diffusers layout (its weights need not be there), or "avatar"
+    model: str = EMBEDDED  # a hub id or a folder in the diffusers layout (its weights need not be there), or "avatar"
     family: str = Common.family
     frames: int = 0  # of the clips that the run would learn from; 0: the base's own number
     size: str = ""  # HEIGHTxWIDTH in pixels, such as 480x832; "": the base's own
@@ -93,7 +93,7 @@ def report(asked: Asked) -> None:
 
 def _base(common: Common) -> tuple[Path, bool]:
     """The base model's folder, and whether its weights are there."""
-    path = Path(common.base)
+    path = hub.fetch(common.base, weights=False) if hub.is_id(common.base) else Path(common.base)
     if common.base == EMBEDDED or any(path.glob("transformer/*.safetensors")):
         return find_base(common), True
     if not (path / "model_index.json").is_file():

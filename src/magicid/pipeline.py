@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.table import Table
 
 from magicid._version import __version__
-from magicid.core import faults, tables
+from magicid.core import faults, hub, tables
 from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
+from magicid.core.files import refuse_unwritable
 from magicid.core.interfaces import Stage
 from magicid.core.placement import need_recompute
 from magicid.core.records import Adapter, Metric
@@ -103,6 +104,9 @@ def run_pipeline(
     check_settings(common, pipeline)
     if out.resolve() == common.photos.resolve():
         raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
+    if hub.is_id(common.base):  # nothing is downloaded for a run that cannot be
+        find_photos(common.photos)
+        refuse_unwritable(out)
     weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
     if said := check_device(weights):
         _say(console, said)

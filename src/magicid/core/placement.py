@@ -2,7 +2,7 @@
 
 The base is frozen, so its weights may be stored in fewer bits than they are multiplied in, and may wait in the host's
 memory; adapters stay in fp32 on the device. Text encoders and the autoencoder are guests there: they come when they are
-called and leave when the transformer works. By default nothing is moved, and all is as `Family.load` made it.
+called, and leave before the transformer works. By default nothing is moved, and all is as `Family.load` made it.
 
 With fp8 or int8 weights and with blocks that are brought in, what a layer multiplied by stays on the device until its
 gradient is taken; so a training needs `recompute`, which forgets it block by block (`need_recompute`).
@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from magicid.core.checks import one_of
 from magicid.core.errors import UsageError
-from magicid.core.interfaces import Family
+from magicid.core.interfaces import Condition, Family
 
 Precision = Literal["auto", "fp32", "bf16", "fp8", "int8"]
 Offload = Literal["none", "model", "block"]
@@ -66,7 +66,7 @@ def place(family: Family, precision: str, offload: str, attention: str, where: t
             bring_in_blocks(transformer, where)
         else:
             transformer.to(where)
-    lend(family, where)
+    lend(family, where, aside=offload == "model")
 
 
 def transformers(family: Family) -> list[Any]:
@@ -88,32 +88,50 @@ def blocks(transformer: nn.Module) -> list[str]:
     return list(dict.fromkeys(name.rpartition(".")[0] for name in attentions))
 
 
-def lend(family: Family, where: torch.device, home: torch.device = HOST) -> None:
-    """Let text encoders and autoencoder be at home, come to `where` when called, and leave when others work."""
+def lend(family: Family, where: torch.device, aside: bool, home: torch.device = HOST) -> None:
+    """Let text encoders and autoencoder be at home, and come to `where` when they are called.
+
+    The encoders leave as soon as they have answered; with `aside` the transformer makes room for them. The autoencoder
+    leaves when the transformer works.
+    """
     encoders, others = guests(family)
-    everyone = [*encoders, *others]
-    present: list[nn.Module] = []
+    give_way = transformers(family) if aside else []
+    here: list[nn.Module] = []
 
-    def invite(wanted: Sequence[nn.Module]) -> None:
-        for part in everyone:
-            if part in present and part not in wanted:
-                present.remove(part.to(home))
-            elif part in wanted and part not in present:
-                present.append(part.to(where))
+    def leave(*unused: Any) -> None:
+        while here:
+            here.pop().to(home)
 
-    def calling(method: str, wanted: Sequence[nn.Module]) -> Callable[[Any], Any]:
+    def visiting(method: str) -> Callable[[Tensor], Tensor]:
         own = getattr(family, method)
 
-        def call(given: Any) -> Any:
-            invite(wanted)
-            return own(given)
+        def call(given: Tensor) -> Tensor:
+            if not here:
+                here.extend(part.to(where) for part in others)
+            result: Tensor = own(given)
+            return result
 
         return call
 
-    for method, wanted in (("encode_prompts", encoders), ("encode", others), ("decode", others)):
-        setattr(family, method, calling(method, wanted))
+    def encode_prompts(prompts: Sequence[str]) -> Condition:
+        leave()
+        _move(give_way, home)
+        _move(encoders, where)
+        condition = asked(prompts)
+        _move(encoders, home)
+        _move(give_way, where)
+        return {name: tensor.to(where) for name, tensor in condition.items()}
+
+    asked = family.encode_prompts
+    for name, replacement in (("encode_prompts", encode_prompts), ("encode", visiting("encode")), ("decode", visiting("decode"))):
+        setattr(family, name, replacement)
     for transformer in transformers(family):
-        transformer.register_forward_pre_hook(lambda module, given: invite([]))
+        transformer.register_forward_pre_hook(leave)
+
+
+def _move(parts: Sequence[nn.Module], where: torch.device) -> None:
+    for part in parts:
+        part.to(where)
 
 
 def bring_in_blocks(transformer: nn.Module, where: torch.device) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from magicid.core import tables
+from magicid.core import hub, tables
 from magicid.core.checks import at_least
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import digest, sha256
@@ -33,7 +33,7 @@ class Common:
     """Settings that more than one stage reads."""
 
     photos: Path
-    base: str = EMBEDDED  # a folder in the diffusers layout, or "avatar", the small model in the package
+    base: str = EMBEDDED  # a hub id or a folder in the diffusers layout, or "avatar", the small model in the package
     family: str = "wan"
     judges: str = EMBEDDED
     trigger: str = "sks person"  # stands for the person in every prompt
@@ -58,7 +58,8 @@ class Common:
 
 def find_base(common: Common) -> Path:
     """The base model's folder; `UsageError` or `DataError` where there is none, or one of another family."""
-    path = WEIGHTS / "base" if common.base == EMBEDDED else Path(common.base)
+    folder = hub.fetch(common.base) if hub.is_id(common.base) else Path(common.base)
+    path = WEIGHTS / "base" if common.base == EMBEDDED else folder
     index = path / "model_index.json"
     if not index.exists():
         raise UsageError(f"base {common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")

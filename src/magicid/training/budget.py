@@ -48,7 +48,7 @@ def resident_bytes(sizes: Sizes, precision: str, offload: str, at_work: Part) ->
     of_guests = {"encoders": sizes.encoders * max(2, BYTES[precision]), "autoencoder": sizes.autoencoder * 4, "transformer": 0}
     visiting = sum(of_guests.values()) if offload == "none" else of_guests[at_work]
     some = min(AT_WORK * sizes.largest_block, sizes.blocks) if at_work == "transformer" else 0
-    base = base_bytes(sizes, precision)
+    base = 0 if offload == "model" and at_work == "encoders" else base_bytes(sizes, precision)
     if offload == "block":
         base -= (sizes.blocks - some) * BYTES[precision]
     return base + visiting + some * 2 * (BYTES[precision] == 1)

@@ -46,9 +46,7 @@ class Rehearsal:
         """From a folder in the diffusers layout; weights need not be there."""
         with shapes_alone():
             family: Family = tables.load(tables.FAMILIES, "family", name).load(path, dtype)
-        for tokenizer, encoder in family.text_encoders:
-            del tokenizer
-            encoder.forward = _silent(encoder)  # type: ignore[method-assign]
+        silence(family)
         lora.add_adapter(family, ADAPTER, adapter)
         return cls(family, mixed)
 
@@ -122,13 +120,19 @@ def _materialise(module: nn.Module) -> None:
                 part._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
 
 
+def silence(family: Family) -> None:
+    """Let text encoders without weights say zeros, where they are."""
+    for _, encoder in family.text_encoders:
+        encoder.forward = _silent(encoder)  # type: ignore[method-assign]
+
+
 def _silent(encoder: Any) -> Callable[..., BaseModelOutputWithPooling]:
     """A text encoder's answer to any tokens (B, L): zeros of the right shapes."""
     config = encoder.config
     layers = getattr(config, "num_hidden_layers", 1)
 
     def forward(input_ids: Tensor, *others: Any, **named: Any) -> BaseModelOutputWithPooling:
-        states = torch.zeros(*input_ids.shape, config.hidden_size, dtype=encoder.dtype, device=input_ids.device)
+        states = torch.zeros(*input_ids.shape, config.hidden_size, dtype=encoder.dtype, device=encoder.device)
         return BaseModelOutputWithPooling(states, states[:, 0], (states,) * (layers + 1))  # type: ignore[arg-type]
 
     return forward
