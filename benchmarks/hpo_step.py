@@ -6,7 +6,7 @@ the depth and the proportions of Wan 2.1 1.3B (30 layers, feed-forward 35/6 of t
 winners: in finished runs of the quick preset 100 pairs had 28 such groups of at most five. The reference's errors are in
 the bank, as they are after its first epoch; filling it takes one forward pass a video and draw.
 
-Memory is the most bytes of tensors alive at once (live_memory.py) beside weights and data; the adapters' gradients, one
+Memory is the most bytes of tensors alive at once (core/live_memory.py) beside weights and data; the adapters' gradients, one
 copy there and two here, do not grow with the clip and are told apart. A step of two pairs of one winner is measured: ours
 needs no more for longer ones. Passes are counted by hooks, recomputation included.
 """
@@ -28,13 +28,13 @@ from typing import Any
 import torch
 import tyro
 from diffusers import WanTransformer3DModel
-from live_memory import LiveMemory
 from peers import peers_step
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from magicid.core.interfaces import Family
+from magicid.core.live_memory import LiveMemory
 from magicid.core.records import Pair
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir

@@ -163,7 +163,7 @@ class FakeFamily:
         self.transformer: nn.Module = FakeTransformer()
 
     @classmethod
-    def load(cls, path: str | Path) -> "FakeFamily":
+    def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "FakeFamily":
         """Nothing is read."""
         return cls()
 

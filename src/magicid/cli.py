@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from magicid.core import tables
 from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError, out_of_memory
@@ -119,10 +119,13 @@ def experiment(arguments: Sequence[str]) -> None:
 
 
 def doctor(arguments: Sequence[str]) -> None:
-    """Say what this machine has: device, precision, disk, the embedded models."""
-    from magicid.doctor import report
+    """Will it run here: the machine, each stage's memory, hours and disk, and one real step."""
+    from magicid.doctor import Asked, report
+    from magicid.pipeline import PRESETS
 
-    _parse(report, arguments, "magicid doctor")
+    rest, preset = _preset(arguments)
+    about = f"--preset {' or '.join(PRESETS)}; shown: {preset}."
+    report(_parse(Asked, rest, "magicid doctor", about, Asked(stages=PRESETS[preset])))
 
 
 def runs(arguments: Sequence[str]) -> None:
@@ -199,13 +202,7 @@ def _run(arguments: Sequence[str], command: str) -> None:
     from magicid.core.run import Common
     from magicid.pipeline import PRESETS, Pipeline, print_result, run_pipeline
 
-    rest = [word for argument in arguments for word in _split_preset(argument)]
-    preset = "quick"
-    if "--preset" in rest:
-        at = rest.index("--preset")
-        preset = rest[at + 1] if at + 1 < len(rest) else ""
-        del rest[at : at + 2]
-        tables.check(PRESETS, "preset", preset)
+    rest, preset = _preset(arguments)
 
     @dataclass(frozen=True, kw_only=True)
     class Arguments(Common):
@@ -221,14 +218,18 @@ def _run(arguments: Sequence[str], command: str) -> None:
     print_result(folder)
 
 
-def _parse(kind: Callable[..., T], arguments: Sequence[str], prog: str, description: str | None = None) -> T:
+def _parse(
+    kind: Callable[..., T], arguments: Sequence[str], prog: str, description: str | None = None, default: T | None = None
+) -> T:
     """What tyro makes of the arguments; its box of errors becomes one line."""
     import tyro
 
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), prog=prog, description=description)
+            given: dict[str, Any] = {} if default is None else {"default": default}
+            result: T = tyro.cli(kind, args=list(arguments), prog=prog, description=description, **given)
+            return result
     except SystemExit as stop:
         if stop.code != 2:
             raise
@@ -237,9 +238,18 @@ def _parse(kind: Callable[..., T], arguments: Sequence[str], prog: str, descript
         raise UsageError(f"{'; '.join(filter(None, shown)).rstrip('.')}; see {prog} --help.") from None
 
 
-def _split_preset(argument: str) -> list[str]:
-    """`--preset=paper` as two words."""
-    return argument.split("=", 1) if argument.startswith("--preset=") else [argument]
+def _preset(arguments: Sequence[str]) -> tuple[list[str], str]:
+    """The arguments without `--preset NAME` (or `--preset=NAME`), and the name."""
+    from magicid.pipeline import PRESETS
+
+    rest = [word for one in arguments for word in (one.split("=", 1) if one.startswith("--preset=") else [one])]
+    preset = "quick"
+    if "--preset" in rest:
+        at = rest.index("--preset")
+        preset = rest[at + 1] if at + 1 < len(rest) else ""
+        del rest[at : at + 2]
+        tables.check(PRESETS, "preset", preset)
+    return rest, preset
 
 
 def _writable(path: Path) -> bool:

@@ -7,16 +7,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
 from magicid._version import __version__
-from magicid.core import faults, tables
+from magicid.core import faults, hub, tables
 from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
-from magicid.core.files import publish_text
+from magicid.core.files import publish_text, refuse_unwritable
 from magicid.core.interfaces import Stage
+from magicid.core.placement import need_recompute
 from magicid.core.records import Adapter, Metric
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir, filled
@@ -103,15 +105,13 @@ def run_pipeline(
     console = console or Console()
     tables.check(tables.FAMILIES, "family", common.family)
     tables.check(tables.JUDGES, "judges", common.judges)
-    common.check()
+    check_settings(common, pipeline)
     names = list(tables.STAGES)
-    for name in names:
-        getattr(pipeline, name).check()
-    if not common.trigger.strip():
-        raise UsageError("trigger '': the words that stand for the person must not be empty; set --trigger 'sks person'.")
-    pipeline.prompts.word_for(common.trigger)
     if out.resolve() == common.photos.resolve():
         raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
+    if hub.is_id(common.base):  # nothing is downloaded for a run that cannot be
+        find_photos(common.photos)
+        refuse_unwritable(out)
     weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
     if said := check_device(weights):
         _say(console, said)
@@ -128,9 +128,22 @@ def run_pipeline(
     refuse_other_photos(folder, common.photos)
     if not left:
         _say(console, f"{out}: nothing left to do.")
+    other = pipeline.generate
+    if "generate" in left and (other.frames or other.height or other.width):
+        run.clips(other.frames, other.height, other.width)  # of a size that cannot be, nothing is said after hours
     for name in left:
         _finish(run, name, getattr(pipeline, name))
     return folder
+
+
+def check_settings(common: Common, pipeline: Pipeline) -> None:
+    """Refuse settings that cannot work, or do not go together."""
+    for name in tables.STAGES:
+        getattr(pipeline, name).check()
+    common.check()
+    pipeline.prompts.word_for(common.trigger)
+    for name in ("finetune", "optimize"):
+        need_recompute(name, getattr(pipeline, name).recompute, common.precision, common.offload)
 
 
 def run_baseline(run: Run, name: str, baseline: Stage) -> Adapter:
@@ -167,9 +180,12 @@ def _smaller(run: Run, name: str, part: Stage) -> ResourceError:
     less = {"batch": fields["batch"] // 2} if fields.get("batch", 1) > 1 else {}
     less |= {key: value for key, value in SMALLER.items() if key in fields and fields[key] != value}
     asked = " ".join(f"--{name}.{key} {value}" for key, value in less.items())
-    remedy = (
-        f"delete {run.dir.root / name}, and run again with {asked}" if less else "close other programs, or use a smaller base"
-    )
+    if less:
+        remedy = f"delete {run.dir.root / name}, and run again with {asked}"
+    elif torch.cuda.is_available() and run.common.offload != "block":
+        remedy = f"run again with --offload {'block' if run.common.offload == 'model' else 'model'}"
+    else:
+        remedy = "close other programs, or use a smaller base"
     used, limit = memory_mb()
     return ResourceError(f"{name}: out of memory, {used:,.0f} MiB used of {limit:,.0f}; {remedy}.")
 
@@ -229,7 +245,7 @@ def generate_clip(
     and seed.
     """
     run = open_run(folder, customised=adapter is None)
-    family, geometry = run.family, run.family.geometry
+    family, geometry = run.family, run.drawn
     trigger, file = run.common.trigger, adapter
     if file is None:
         record = run.dir.read("optimize", Adapter)[0]

@@ -10,21 +10,23 @@ def at_least(stage: str, least: float, /, **values: float) -> None:
     """`least` or more."""
     for name, value in values.items():
         if not value >= least:
-            raise UsageError(f"{stage}.{name} {value}: must be at least {least}; {_set(stage, name)} to {least} or more.")
+            raise UsageError(f"{_name(stage, name)} {value}: must be at least {least}; {_set(stage, name)} to {least} or more.")
 
 
 def within(stage: str, least: float, most: float, /, **values: float) -> None:
     """`least` to `most`, both included."""
     for name, value in values.items():
         if not least <= value <= most:
-            raise UsageError(f"{stage}.{name} {value}: must be {least} to {most}; {_set(stage, name)} to such a number.")
+            raise UsageError(f"{_name(stage, name)} {value}: must be {least} to {most}; {_set(stage, name)} to such a number.")
 
 
 def positive(stage: str, /, **values: float) -> None:
     """More than 0, and finite."""
     for name, value in values.items():
         if not 0 < value < math.inf:
-            raise UsageError(f"{stage}.{name} {value}: must be finite and more than 0; {_set(stage, name)} to such a number.")
+            raise UsageError(
+                f"{_name(stage, name)} {value}: must be finite and more than 0; {_set(stage, name)} to such a number."
+            )
 
 
 def one_of(stage: str, choices: Sequence[str], /, **values: str) -> None:
@@ -32,8 +34,13 @@ def one_of(stage: str, choices: Sequence[str], /, **values: str) -> None:
     for name, value in values.items():
         if value not in choices:
             known = f"{', '.join(choices[:-1])} or {choices[-1]}"
-            raise UsageError(f"{stage}.{name} {value!r} is unknown; choose {known}.")
+            raise UsageError(f"{_name(stage, name)} {value!r} is unknown; choose {known}.")
 
 
 def _set(stage: str, name: str) -> str:
-    return f"set --{stage}.{name.replace('_', '-')}"
+    return f"set --{_name(stage, name).replace('_', '-')}"
+
+
+def _name(stage: str, name: str) -> str:
+    """A setting as it is written; the common ones have no stage."""
+    return f"{stage}.{name}" if stage else name

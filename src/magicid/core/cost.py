@@ -9,7 +9,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -45,6 +45,14 @@ def measured(folder: Path) -> Iterator[None]:
             total = read_cost(folder) + Cost(time.monotonic() - start, _peak_mb())
             with suppress(ResourceError, OSError):  # what the block itself raises says more
                 publish_text(folder / "cost.json", json.dumps(asdict(total)))
+
+
+@contextmanager
+def measuring_peak() -> Iterator[Callable[[], float]]:
+    """Gives a function: the highest memory so far, in bytes: of the GPU, else what the process grew by since the block began."""
+    _reset_peak()
+    before = 0.0 if torch.cuda.is_available() else _peak_mb()
+    yield lambda: (_peak_mb() - before) * 2**20
 
 
 def read_cost(folder: Path) -> Cost:

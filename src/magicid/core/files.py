@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from magicid.core.errors import ResourceError
+from magicid.core.errors import ResourceError, UsageError
 from magicid.core.faults import reach
 from magicid.core.pulse import pulse
 
@@ -99,6 +99,13 @@ def append_line(path: Path, line: str, sync: bool = False) -> None:
             if no_room(error):
                 raise disk_full(path) from error
             raise
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """`UsageError` where a folder cannot be made, or nothing written into it."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(f"{folder}: {nearest} cannot be written; choose another --out.")
 
 
 def no_room(error: BaseException) -> bool:

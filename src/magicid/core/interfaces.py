@@ -1,7 +1,7 @@
 """Every contract on one screen. Shapes: B batch, C channels, F frames, H height, W width, L text tokens, D features."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -30,6 +30,10 @@ class Geometry:
     guidance_until: float = 0.0  # time, 1 noise to 0 clean, down to which guidance acts so
     guidance_after: float = 1.0  # the scale below that time; 1: the model speaks for itself
 
+    def sized(self, frames: int = 0, height: int = 0, width: int = 0) -> "Geometry":
+        """The same with another size; 0: as it is."""
+        return replace(self, frames=frames or self.frames, height=height or self.height, width=width or self.width)
+
 
 Condition = dict[str, Tensor]  # what a transformer is told besides x_t and t; every tensor's first dimension is B
 
@@ -46,8 +50,8 @@ class Family(Protocol):
     lora_targets: tuple[str, ...]  # names of the linear layers that an adapter changes
 
     @classmethod
-    def load(cls, path: str | Path) -> "Family":
-        """Load a checkpoint in the diffusers layout."""
+    def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Family":
+        """Load a checkpoint in the diffusers layout, its weights in `dtype`."""
 
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from magicid.core import tables
+from magicid.core import hub, tables
+from magicid.core.checks import at_least
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import digest, sha256
 from magicid.core.pulse import pulse
@@ -20,7 +21,7 @@ from magicid.core.run_dir import RunDir
 from magicid.core.weights import check_model
 
 if TYPE_CHECKING:
-    from magicid.core.interfaces import Condition, Family, Judges
+    from magicid.core.interfaces import Condition, Family, Geometry, Judges
 
 T = TypeVar("T")
 EMBEDDED = "avatar"  # the name of the base model and the judges that come with the package
@@ -33,7 +34,7 @@ class Common:
     """Settings that more than one stage reads."""
 
     photos: Path
-    base: str = EMBEDDED  # a folder in the diffusers layout, or "avatar", the small model in the package
+    base: str = EMBEDDED  # a hub id or a folder in the diffusers layout, or "avatar", the small model in the package
     family: str = "wan"
     judges: str = EMBEDDED  # who looks at photos and videos; "real" for real people
     detector: str = ""  # of the judges "real", as are the four that follow; "": their own choice
@@ -44,9 +45,21 @@ class Common:
     trigger: str = "sks person"  # stands for the person in every prompt
     seed: int = 0
     deterministic: bool | None = None  # the same bits on the same hardware, resumed or not; None: on a CPU
+    frames: int = 0  # of the clips that the run learns from; 0: the base's own number
+    height: int = 0  # pixels
+    width: int = 0
+    precision: str = "auto"  # of the base's weights: auto (bf16 on a GPU, fp32 on a CPU), fp32, bf16, fp8 or int8
+    offload: str = "none"  # model: encoders and autoencoder wait in the host's memory; block: the transformer's blocks as well
+    attention: str = ""  # a backend of diffusers, such as native or flash; "": its own choice
 
     def check(self) -> None:
-        """Refuse settings that cannot work together."""
+        """Refuse settings that cannot work, or do not go together."""
+        from magicid.core import placement
+
+        if not self.trigger.strip():
+            raise UsageError("trigger '': the words that stand for the person must not be empty; set --trigger 'sks person'.")
+        at_least("", 0, frames=self.frames, height=self.height, width=self.width)
+        placement.check(self.precision, self.offload)
         chosen = [name for name in CHOSEN if getattr(self, name)]
         if chosen and self.judges == EMBEDDED:
             asked = f"{chosen[0]} {getattr(self, chosen[0])!r}"
@@ -55,7 +68,8 @@ class Common:
 
 def find_base(common: Common) -> Path:
     """The base model's folder; `UsageError` or `DataError` where there is none, or one of another family."""
-    path = WEIGHTS / "base" if common.base == EMBEDDED else Path(common.base)
+    folder = hub.fetch(common.base) if hub.is_id(common.base) else Path(common.base)
+    path = WEIGHTS / "base" if common.base == EMBEDDED else folder
     index = path / "model_index.json"
     if not index.exists():
         raise UsageError(f"base {common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")
@@ -102,6 +116,7 @@ class Run:
         import diffusers
         import transformers
 
+        from magicid.core import placement
         from magicid.core.device import deterministic, device
 
         diffusers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -109,10 +124,28 @@ class Run:
         warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several adapters are what we want
         warnings.filterwarnings("ignore", "Mismatch dtype between input and weight")  # fp32 norms in bf16 autocast are too
         kind = tables.load(tables.FAMILIES, "family", self.common.family)
-        family: Family = kind.load(self.base_path)
-        deterministic(self.common.deterministic)
-        family.to(device())
+        asked = self.common
+        family: Family = kind.load(self.base_path, placement.weights_dtype(asked.precision, device()))
+        deterministic(asked.deterministic)
+        placement.place(family, asked.precision, asked.offload, asked.attention, device())
+        family.geometry = family.geometry.sized(asked.frames, asked.height, asked.width)
+        placement.tile(family, family.geometry.height, family.geometry.width)
         return family
+
+    def clips(self, frames: int = 0, height: int = 0, width: int = 0) -> "Geometry":
+        """Clips of another size than the run's (0: its own); `DataError` where the base makes none of this size."""
+        from magicid.core import placement
+
+        size = self.family.geometry.sized(frames, height, width)
+        self.family.latents_shape(size.frames, size.height, size.width)
+        placement.tile(self.family, size.height, size.width)
+        return size
+
+    @property
+    def drawn(self) -> "Geometry":
+        """The clips that the finished model draws: of the size that `generate` is told in the settings file."""
+        settings = self.dir.settings()
+        return self.clips(*(settings.get(f"generate.{side}", 0) for side in ("frames", "height", "width")))
 
     @cached_property
     def judges(self) -> "Judges":

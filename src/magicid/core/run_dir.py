@@ -28,6 +28,7 @@ from magicid.core.faults import reach
 from magicid.core.files import TEMPORARY, append_line, publish_text, sha256
 from magicid.core.records import Record
 
+FREE = ("offload",)  # common settings that say how, not what: they may change when memory ran out
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
@@ -103,7 +104,9 @@ class RunDir:
         differing = [
             key
             for key in sorted(frozen.keys() | settings.keys())
-            if frozen.get(key) != settings.get(key) and (begun if "." not in key else key.split(".")[0] in begun)
+            if key not in FREE
+            and frozen.get(key) != settings.get(key)
+            and (begun if "." not in key else key.split(".")[0] in begun)
         ]
         if differing:
             raise UsageError(self._refusal(frozen, settings, differing))

@@ -47,7 +47,7 @@ def recipe(
     run: Run, prompt: str, seed: int, steps: int, guidance: float | None, adapter: Path, *low: Path, strength: float = 1.0
 ) -> Recipe:
     """What `training/sampling.sample` does with these; `seed` is the clip's, `guidance` None the base model's own."""
-    family, geometry, law = run.family, run.family.geometry, run.family.law
+    family, geometry, law = run.family, run.drawn, run.family.law
     scale, after = guidances(geometry, guidance)
     return Recipe(
         version=__version__,

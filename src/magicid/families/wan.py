@@ -80,9 +80,9 @@ class Wan:
             prompt=list(prompts),
             do_classifier_free_guidance=False,
             max_sequence_length=self.tokens,
-            device=self.device,
+            device=self.pipeline.text_encoder.device,
         )
-        return {"encoder_hidden_states": embeds}
+        return {"encoder_hidden_states": embeds.to(self.device)}
 
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, standardised by the autoencoder's own statistics."""
@@ -106,7 +106,7 @@ class Wan:
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""
-        dtype = next(self.transformer.parameters()).dtype
+        dtype = self.pipeline.transformer.dtype
         velocity: Tensor = self.transformer(
             hidden_states=x_t.to(dtype),
             timestep=t_B * 1000,

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from magicid.core.checks import at_least, positive
+from magicid.core.checks import at_least, one_of, positive
 from magicid.core.files import sha256
 from magicid.core.records import Adapter
 from magicid.core.run import Run
@@ -13,6 +14,7 @@ from magicid.core.weights import check_weights
 from magicid.export.read_lora import start_from
 from magicid.training import lora
 from magicid.training.loop import LoopSettings
+from magicid.training.recompute import Level, recomputing
 from magicid.training.reconstruction import STAGE_ONE, learn, reconstruction, stills
 
 NAME = "stage_one"
@@ -31,6 +33,7 @@ class Finetune:
     alpha: float = 16.0
     targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's choice
     start: Path | None = None  # a LoRA file to go on from (musubi, kohya, diffusers or ours); None: from nothing
+    recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
     save_every_steps: int = 50  # a kill loses at most so many
 
     @classmethod
@@ -61,6 +64,7 @@ class Finetune:
         at_least("finetune", 1, steps=self.steps, batch=self.batch, rank=self.rank, save_every_steps=self.save_every_steps)
         positive("finetune", learning_rate=self.learning_rate, alpha=self.alpha)
         at_least("finetune", 0, weight_decay=self.weight_decay)
+        one_of("finetune", get_args(Level), recompute=self.recompute)
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
@@ -73,7 +77,7 @@ class Finetune:
         lora.add_adapter(family, NAME, self.lora, run.common.seed)
         if self.start:
             start_from(run, NAME, self.start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
-        with lora.using(family, NAME):
+        with lora.using(family, NAME), recomputing(family.transformer, self.recompute):
             adapter = learn(run, "finetune", lora.parameters(family, NAME), loss, self.loop(self.steps), batch=held)
         lora.remove_adapter(family, NAME)
         return [adapter]

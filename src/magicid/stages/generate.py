@@ -29,11 +29,14 @@ class Generate:
     steps: int = 50
     batch: int = 10
     guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
+    frames: int = 0  # of these clips, and of those of `magicid generate`; 0: as the clips that were learnt from
+    height: int = 0  # pixels
+    width: int = 0
 
     def check(self) -> None:
         """Refuse settings that cannot work."""
         at_least("generate", 1, seeds=self.seeds, steps=self.steps, batch=self.batch)
-        at_least("generate", 0, strangers=self.strangers)
+        at_least("generate", 0, strangers=self.strangers, frames=self.frames, height=self.height, width=self.width)
         if self.guidance is not None:
             positive("generate", guidance=self.guidance)
 
@@ -46,7 +49,8 @@ class Generate:
         others = strangers(prompts, run.common.trigger, self._words(run), self.strangers)
         for method, origin in STRANGERS.items():  # last, so that the methods' clips keep their company in batches
             wanted += [self._clip(run, method, origin, prompt, i) for prompt in others for i in self._seeds]
-        videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance)
+        size = run.clips(self.frames, self.height, self.width)
+        videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance, size)
         for stage in filter(None, METHODS.values()):
             lora.remove_adapter(run.family, stage)
         return videos

@@ -15,7 +15,7 @@ import torch
 
 from magicid.core.errors import DataError
 from magicid.core.files import require_room
-from magicid.core.interfaces import Condition
+from magicid.core.interfaces import Condition, Geometry
 from magicid.core.lanes import side_by_side
 from magicid.core.records import Video
 from magicid.core.run import Run
@@ -39,10 +39,19 @@ class Wanted:
 
 
 def make_clips(
-    run: Run, stage: str, wanted: Sequence[Wanted], steps: int, batch: int, guidance: float | None = None
+    run: Run,
+    stage: str,
+    wanted: Sequence[Wanted],
+    steps: int,
+    batch: int,
+    guidance: float | None = None,
+    shown: Geometry | None = None,
 ) -> list[Video]:
-    """Records of all wanted clips, in order; those that the journal holds whole are not drawn again."""
-    family, geometry, negative = run.family, run.family.geometry, run.negative
+    """Records of all wanted clips, in order; those that the journal holds whole are not drawn again.
+
+    `shown` is their size; None: that of the run's other clips.
+    """
+    family, geometry, negative = run.family, shown or run.family.geometry, run.negative
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     journal = Journal(run.dir, stage)
     done: dict[str, Video] = {}

@@ -39,6 +39,9 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
             for network in networks(transformer):  # diffusers says so before it is true
                 network._hf_peft_config_loaded = hasattr(network, "peft_config")  # type: ignore[assignment]
             raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
+    where = next(family.transformer.parameters()).device
+    for parameter in parameters(family, name).values():  # beside a base in bf16, fp8, or in the host's memory
+        parameter.data = parameter.data.to(where, torch.float32)
 
 
 def linear_layers(network: nn.Module) -> dict[str, nn.Linear]:

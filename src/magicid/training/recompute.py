@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from magicid.core.experts import networks
+from magicid.core.placement import blocks
 
 Level = Literal["nothing", "blocks", "attention"]
 LATE = 10  # blocks: the attentions of one keep about as much as the inputs of ten
@@ -40,11 +41,10 @@ def recomputing(transformer: nn.Module, level: Level) -> Iterator[None]:
 
 @contextmanager
 def _recomputing(model: Any, level: Level) -> Iterator[None]:
-    attentions = {name: m for name, m in model.named_modules() if hasattr(m, "set_processor")}  # diffusers' mark of them
-    blocks = list(dict.fromkeys(name.rpartition(".")[0] for name in attentions))  # in the order of their work
-    late = blocks[-LATE:] if level == "attention" else []
-    inner = [module for name, module in attentions.items() if name.rpartition(".")[0] in late]
-    last = model.get_submodule(blocks[-1])
+    names = blocks(model)
+    late = [model.get_submodule(name) for name in names[-LATE:]] if level == "attention" else []
+    inner = [module for block in late for module in block.children() if hasattr(module, "set_processor")]
+    last = model.get_submodule(names[-1])
     model.enable_gradient_checkpointing(
         lambda block, *arguments: block(*arguments) if block is last else _again(block, block, *arguments)
     )

@@ -1,0 +1,145 @@
+"""A base of the hub: only what is needed is fetched, after everything was checked; a local folder stands for the hub."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import huggingface_hub
+import pytest
+
+from magicid.core import hub
+from magicid.core.errors import DataError, ResourceError, UsageError
+from magicid.core.run import Common, find_base
+from magicid.media.photo import write_png
+from magicid.pipeline import Pipeline, run_pipeline
+from tests.doubles import RED, picture
+from tests.families.tiny import tiny_family
+
+NAME = "owner/model"
+
+
+class Hub:
+    """What the client would do, from one folder to another."""
+
+    def __init__(self, there: Path, cache: Path) -> None:
+        self.there, self.cache, self.fetched, self.error = there, cache, list[str](), None
+        self.sizes: dict[str, int] = {}
+
+    def model_info(self, name: str, files_metadata: bool) -> Any:
+        if self.error:
+            raise self.error
+        files = [path for path in sorted(self.there.rglob("*")) if path.is_file()]
+        names = {path.relative_to(self.there).as_posix(): path.stat().st_size for path in files} | self.sizes
+        siblings = [SimpleNamespace(rfilename=file, size=size) for file, size in names.items()]
+        return SimpleNamespace(sha="1", siblings=siblings, card_data={"license": "apache-2.0"})
+
+    def hf_hub_download(self, name: str, file: str, revision: str = "", local_files_only: bool = False) -> str:
+        if not local_files_only:
+            self._copy(file)
+        if not (self.cache / file).exists():
+            raise FileNotFoundError(file)
+        return str(self.cache / file)
+
+    def try_to_load_from_cache(self, name: str, file: str, revision: str) -> str | None:
+        return str(self.cache / file) if (self.cache / file).exists() else None
+
+    def snapshot_download(self, name: str, revision: str, allow_patterns: list[str]) -> str:
+        for file in allow_patterns:
+            self._copy(file)
+        return str(self.cache)
+
+    def _copy(self, file: str) -> None:
+        if not (self.cache / file).exists():
+            (self.cache / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.there / file, self.cache / file)
+            self.fetched.append(file)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    made = Hub(tmp_path / "hub", tmp_path / "cache")
+    tiny_family("wan", made.there)
+    for extra in ("preview.png", "README.md", "transformer/model.fp16.safetensors", "flax/model.msgpack"):
+        (made.there / extra).parent.mkdir(exist_ok=True)
+        (made.there / extra).write_text("not wanted")
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: made)
+    for name in ("hf_hub_download", "try_to_load_from_cache", "snapshot_download"):
+        monkeypatch.setattr(huggingface_hub, name, getattr(made, name))
+    hub.fetch.cache_clear()
+    yield made
+    hub.fetch.cache_clear()
+
+
+def test_only_what_the_pipeline_reads_is_fetched_and_the_licence_is_said_once(
+    world: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = find_base(Common(Path(), base=NAME))
+    assert folder == world.cache
+    assert {Path(file).suffix for file in world.fetched} <= {".json", ".safetensors"}
+    assert "transformer/diffusion_pytorch_model.safetensors" in world.fetched and "geometry.json" in world.fetched
+    assert not [file for file in world.fetched if "fp16" in file or "flax" in file]
+    assert "Licence: apache-2.0 (https://huggingface.co/owner/model)." in capsys.readouterr().err
+    hub.fetch.cache_clear()
+    count = len(world.fetched)
+    find_base(Common(Path(), base=NAME))
+    assert len(world.fetched) == count and not capsys.readouterr().err, "what is there is not fetched again"
+
+
+def test_configurations_are_fetched_without_weights(world: Hub) -> None:
+    hub.fetch(NAME, weights=False)
+    assert world.fetched and not [file for file in world.fetched if file.endswith(".safetensors")]
+
+
+def test_without_room_nothing_is_downloaded(world: Hub) -> None:
+    world.sizes = {"transformer/diffusion_pytorch_model.safetensors": 10**18}
+    with pytest.raises(ResourceError, match=r"^owner/model: 1000000000\.0 GB to download, the disk of .* set HF_HOME"):
+        hub.fetch(NAME)
+    assert world.fetched == ["model_index.json"]
+
+
+def test_pickles_are_refused_before_anything_is_downloaded(world: Hub) -> None:
+    (world.there / "text_encoder" / "model.safetensors").rename(world.there / "text_encoder" / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"^owner/model: text_encoder: its weights are pickles"):
+        hub.fetch(NAME)
+    assert world.fetched == ["model_index.json"]
+
+
+def test_offline_what_was_fetched_is_used_and_what_was_not_is_said(world: Hub) -> None:
+    world.error = huggingface_hub.errors.OfflineModeIsEnabled("offline")
+    with pytest.raises(DataError, match=r"^owner/model: it is not on this machine, and HF_HUB_OFFLINE is set"):
+        hub.fetch(NAME)
+    world.error = None
+    hub.fetch(NAME)
+    hub.fetch.cache_clear()
+    world.error = OSError("no route")
+    assert hub.fetch(NAME) == world.cache
+    shutil.rmtree(world.cache / "vae")
+    hub.fetch.cache_clear()
+    with pytest.raises(DataError, match=r"^owner/model: only a part of it is in .*; go online once"):
+        hub.fetch(NAME)
+
+
+def test_a_hub_that_does_not_answer_is_one_line(world: Hub) -> None:
+    world.error = OSError("no\nroute")
+    with pytest.raises(
+        DataError, match=r"^owner/model: the hub does not answer \(OSError: no route\); go online, or name a folder\.$"
+    ):
+        hub.fetch(NAME)
+
+
+def test_a_run_that_cannot_be_downloads_nothing(world: Hub, tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run_pipeline(Common(tmp_path / "nowhere", base=NAME), Pipeline(), tmp_path / "run")
+    write_png(tmp_path / "photos" / "a.png", picture((60, 30, RED)))
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"file cannot be written; choose another --out"):
+        run_pipeline(Common(tmp_path / "photos", base=NAME), Pipeline(), tmp_path / "file" / "run")
+    assert not world.fetched
+
+
+def test_a_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert not hub.is_id("a/b") and hub.is_id("a/c") and not hub.is_id("./a/c/d") and not hub.is_id("avatar")

@@ -1,0 +1,108 @@
+"""The doctor's predictions are near what is measured, and what does not fit is refused with what would."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from magicid import forecast, machine
+from magicid.cli import main
+from magicid.core.errors import ResourceError, UsageError
+from magicid.core.run import Common
+from magicid.forecast import Forecast, Machine, changed, refuse_too_large
+from magicid.media.photo import write_png
+from magicid.pipeline import PRESETS, Pipeline
+from magicid.stages.generate import Generate
+from tests.doubles import RED, picture
+from tests.families.tiny import tiny_family
+
+LARGE = Machine("a card", "cuda", 2**40, 1e12)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_family("wan", folder)
+    return folder
+
+
+def plan(base: Path, machine: Machine = LARGE, stages: Pipeline = PRESETS["quick"], **common: object) -> Forecast:
+    return Forecast(base, Common(Path(), str(base), "wan", **common), stages, machine)  # type: ignore[arg-type]
+
+
+def test_the_prediction_for_the_embedded_model_is_within_a_fifth_of_the_measured_peak() -> None:
+    words = [sys.executable, "-m", "magicid", "doctor", "--json", "--finetune.batch", "2", "--optimize.batch", "2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    for stage in ("finetune", "optimize"):
+        assert found["steps"][stage]["peak"] == pytest.approx(found["stages"][stage]["memory"], rel=0.2), stage
+        assert found["stages"][stage]["hours"] > 0
+    assert "free memory" in done.stderr and "driver" in done.stderr and "embedded models" in done.stderr
+
+
+def test_what_does_not_fit_is_refused_with_settings_that_do(tiny: Path) -> None:
+    whole = plan(tiny)
+    rows = whole.rows()
+    refuse_too_large(whole, rows)
+    ours = max(row.memory for row in rows)
+    less = max(row.memory for row in changed(whole, forecast.LESS[0]).rows())
+    assert less < ours
+    card = replace(LARGE, memory=(less + ours) // 2)
+    with pytest.raises(
+        ResourceError, match=r"needs about .* GiB, a card has .*; this fits: --finetune\.batch 1 --optimize\.chunk 1"
+    ):
+        refuse_too_large(replace(whole, machine=card), rows)
+
+
+def test_a_card_too_small_for_anything_is_refused_without_advice(tiny: Path) -> None:
+    card = replace(LARGE, memory=1000)
+    whole = plan(tiny, card)
+    with pytest.raises(ResourceError, match=r"no smaller setting fits\. Use a larger device, or a smaller base\.$"):
+        refuse_too_large(whole, whole.rows())
+
+
+def test_smaller_settings_need_less(tiny: Path) -> None:
+    def peak(**change: str | int) -> int:
+        names = {name.replace("__", "."): value for name, value in change.items()}
+        return max(row.memory for row in changed(plan(tiny), names).rows())
+
+    assert peak(frames=9) > peak()
+    assert peak(optimize__chunk=1, finetune__batch=1, sample__batch=1, generate__batch=1) < peak()
+    assert peak(offload="model") < peak()
+
+
+def test_the_evaluations_clips_may_have_another_size(tiny: Path) -> None:
+    larger = replace(PRESETS["quick"], generate=Generate(steps=20, frames=9))
+    before, after = ({row.stage: row for row in plan(tiny, stages=s).rows()} for s in (PRESETS["quick"], larger))
+    assert after["generate"].memory > before["generate"].memory and after["generate"].disk > before["generate"].disk
+    assert after["sample"] == before["sample"]
+
+
+def test_configurations_alone_will_do_and_photos_are_counted(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny, bare, ignore=shutil.ignore_patterns("*.safetensors"))
+    write_png(tmp_path / "photos" / "a.png", picture((60, 30, RED)))
+    (tmp_path / "photos" / "b.png").write_text("no picture")
+    assert main(["doctor", "--model", str(bare), "--photos", str(tmp_path / "photos")]) == 0
+    said = capsys.readouterr().out
+    assert "1 of 2 can be read" in said and "No step was run, since there are no weights in" in said
+
+
+def test_a_size_or_a_gpu_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--size", "480"]) == 2
+    assert "size '480': must be HEIGHTxWIDTH in pixels; set --size 480x832." in capsys.readouterr().err
+    with pytest.raises(UsageError, match=r"^gpu 'voodoo' is unknown; choose one of: h200"):
+        machine.known("voodoo")
+    assert machine.known("h100").memory < 80e9
+
+
+def test_the_rate_of_matrix_products_is_measured() -> None:
+    assert machine.matrix_rate(torch.device("cpu")) > 1e8 and machine.free_memory() > 2**20
