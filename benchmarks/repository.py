@@ -39,7 +39,8 @@ from magicid.core.run_dir import RunDir
 from magicid.core.seeds import generator
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video, to_tensor, write_video
-from magicid.perception.face import observe, reference_faces
+from magicid.perception.face import reference_faces
+from magicid.perception.tracking import observe
 from magicid.rewards.calibration import calibrate
 from magicid.rewards.identity import IdentityReward
 from magicid.rewards.motion import MotionReward
