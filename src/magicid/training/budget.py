@@ -49,6 +49,7 @@ def resident_bytes(sizes: Sizes, precision: str, offload: str, at_work: Part) ->
     visiting = sum(of_guests.values()) if offload == "none" else of_guests[at_work]
     working = min(AT_WORK * sizes.largest_block, sizes.blocks) * (at_work == "transformer")
     if offload == "block":
+        visiting = 0 if at_work == "encoders" else visiting  # they answer in the host's memory
         return visiting + (sizes.rest + working) * max(2, BYTES[precision])
     if offload == "model" and at_work == "encoders":
         return visiting
