@@ -15,8 +15,7 @@ from magicid.core.errors import ResourceError, UsageError
 from magicid.core.run import Common
 from magicid.forecast import Forecast, Machine, changed, refuse_too_large
 from magicid.media.photo import write_png
-from magicid.pipeline import PRESETS, Pipeline
-from magicid.stages.generate import Generate
+from magicid.pipeline import PRESETS
 from tests.doubles import RED, picture
 from tests.families.tiny import tiny_family
 
@@ -30,12 +29,13 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def plan(base: Path, machine: Machine = LARGE, stages: Pipeline = PRESETS["quick"], **common: object) -> Forecast:
-    return Forecast(base, Common(Path(), str(base), "wan", **common), stages, machine)  # type: ignore[arg-type]
+@pytest.fixture(scope="module")
+def whole(tiny: Path) -> Forecast:
+    return Forecast(tiny, Common(Path(), str(tiny), "wan"), PRESETS["quick"], LARGE)
 
 
 def test_the_prediction_for_the_embedded_model_is_within_a_fifth_of_the_measured_peak() -> None:
-    words = [sys.executable, "-m", "magicid", "doctor", "--json", "--finetune.batch", "2", "--optimize.batch", "2"]
+    words = [sys.executable, "-m", "magicid", "doctor", "--json", "--finetune.batch", "2", "--optimize.batch", "1"]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout.splitlines()[-1])
     for stage in ("finetune", "optimize"):
@@ -44,8 +44,7 @@ def test_the_prediction_for_the_embedded_model_is_within_a_fifth_of_the_measured
     assert "free memory" in done.stderr and "driver" in done.stderr and "embedded models" in done.stderr
 
 
-def test_what_does_not_fit_is_refused_with_settings_that_do(tiny: Path) -> None:
-    whole = plan(tiny)
+def test_what_does_not_fit_is_refused_with_settings_that_do(whole: Forecast) -> None:
     rows = whole.rows()
     refuse_too_large(whole, rows)
     ours = max(row.memory for row in rows)
@@ -58,26 +57,25 @@ def test_what_does_not_fit_is_refused_with_settings_that_do(tiny: Path) -> None:
         refuse_too_large(replace(whole, machine=card), rows)
 
 
-def test_a_card_too_small_for_anything_is_refused_without_advice(tiny: Path) -> None:
-    card = replace(LARGE, memory=1000)
-    whole = plan(tiny, card)
+def test_a_card_too_small_for_anything_is_refused_without_advice(whole: Forecast) -> None:
+    card = replace(whole, machine=replace(LARGE, memory=1000))
     with pytest.raises(ResourceError, match=r"no smaller setting fits\. Use a larger device, or a smaller base\.$"):
-        refuse_too_large(whole, whole.rows())
+        refuse_too_large(card, card.rows())
 
 
-def test_smaller_settings_need_less(tiny: Path) -> None:
+def test_smaller_settings_need_less(whole: Forecast) -> None:
     def peak(**change: str | int) -> int:
         names = {name.replace("__", "."): value for name, value in change.items()}
-        return max(row.memory for row in changed(plan(tiny), names).rows())
+        return max(row.memory for row in changed(whole, names).rows())
 
     assert peak(frames=9) > peak()
     assert peak(optimize__chunk=1, finetune__batch=1, sample__batch=1, generate__batch=1) < peak()
     assert peak(offload="model") < peak()
 
 
-def test_the_evaluations_clips_may_have_another_size(tiny: Path) -> None:
-    larger = replace(PRESETS["quick"], generate=Generate(steps=20, frames=9))
-    before, after = ({row.stage: row for row in plan(tiny, stages=s).rows()} for s in (PRESETS["quick"], larger))
+def test_the_evaluations_clips_may_have_another_size(whole: Forecast) -> None:
+    larger = changed(whole, {"generate.frames": 9})
+    before, after = ({row.stage: row for row in one.rows()} for one in (whole, larger))
     assert after["generate"].memory > before["generate"].memory and after["generate"].disk > before["generate"].disk
     assert after["sample"] == before["sample"]
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from rich.console import Console
 
+from magicid import pipeline
 from magicid._version import __version__
 from magicid.core import records, tables
 from magicid.core.errors import DataError, UsageError
@@ -68,6 +70,18 @@ def test_a_misspelt_folder_of_photos_leaves_nothing_behind(common: Common, tmp_p
     with pytest.raises(DataError):
         run_pipeline(replace(common, photos=tmp_path / "nobody"), SMALL, tmp_path / "run", QUIET)
     assert not (tmp_path / "run").exists()
+
+
+def test_out_of_memory_on_a_gpu_names_the_next_offload_once_a_stage_is_at_its_smallest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(pipeline, "memory_mb", lambda: (900.0, 1000.0))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for offload, said in (("none", "--offload model"), ("model", "--offload block"), ("block", "use a smaller base")):
+        run = Run(RunDir(tmp_path / offload), Common(tmp_path, offload=offload), QUIET)
+        assert said in str(pipeline._smaller(run, "generate", Generate(batch=1)))
+        assert "--generate.batch 5" in str(pipeline._smaller(run, "generate", Generate(batch=10)))
+        run.dir.close()
 
 
 def test_an_adapter_is_not_put_on_another_base(finished: Path, tmp_path: Path) -> None:

@@ -58,22 +58,23 @@ class Forecast:
     stages: Pipeline
     machine: Machine
     photos: int = 10
+    _made: dict[torch.dtype, Rehearsal] = field(default_factory=dict)
     _seen: dict[tuple[object, ...], Seen] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def rehearsal(self) -> Rehearsal:
-        """The model without its weights, at the run's clip size."""
+        """The model without its weights; made once for each precision that it is computed in."""
         where = torch.device(self.machine.type)
-        mixed = where.type == "cuda" or fast_dtype(where) == torch.bfloat16
         dtype = weights_dtype(self.common.precision, where)
-        made = Rehearsal.of(self.base, self.common.family, dtype, mixed, self.stages.finetune.lora)
-        made.family.geometry = made.family.geometry.sized(self.common.frames, self.common.height, self.common.width)
-        return made
+        if dtype not in self._made:
+            mixed = where.type == "cuda" or fast_dtype(where) == torch.bfloat16
+            self._made[dtype] = Rehearsal.of(self.base, self.common.family, dtype, mixed, self.stages.finetune.lora)
+        return self._made[dtype]
 
     @property
     def learnt(self) -> Geometry:
         """The size of the clips that the run learns from."""
-        return self.rehearsal.family.geometry
+        return self.rehearsal.family.geometry.sized(self.common.frames, self.common.height, self.common.width)
 
     @property
     def shown(self) -> Geometry:
@@ -144,7 +145,7 @@ class Forecast:
 
     def _ask(self, kind: str, size: Geometry, batch: int, level: str) -> Seen:
         """What a piece of work comes to; of a batch, as many times what one clip does."""
-        key = (kind, size, level)
+        key = (self.rehearsal.family.transformer, kind, size, level)
         if key not in self._seen:
             tile(self.rehearsal.family, size.height, size.width)
             if kind == "encode":
@@ -211,8 +212,7 @@ def changed(forecast: Forecast, change: dict[str, str | int]) -> Forecast:
         stage, _, setting = name.partition(".")
         if setting:
             stages = replace(stages, **{stage: replace(getattr(stages, stage), **{setting: value})})  # type: ignore[arg-type]
-    same_dtype = common.precision == forecast.common.precision
-    return replace(forecast, common=common, stages=stages, _seen=forecast._seen if same_dtype else {})
+    return replace(forecast, common=common, stages=stages)
 
 
 def _fits(forecast: Forecast) -> bool:

@@ -95,6 +95,13 @@ def test_encoders_and_autoencoder_come_when_called_and_leave(tmp_path: Path, mov
     assert moves == [(vae, "cpu"), (vae, "meta")]
 
 
+def test_encoders_larger_than_the_device_answer_where_they_are(tmp_path: Path, moves: list[tuple[str, str]]) -> None:
+    lent = tiny_family("wan", tmp_path)
+    placement.lend(lent, CPU, aside=False, home=torch.device("meta"))
+    moves.clear()
+    assert lent.encode_prompts(["a person"]) and not moves
+
+
 def test_large_frames_are_decoded_in_tiles_and_small_ones_whole(tmp_path: Path) -> None:
     made = tiny_family("wan", tmp_path)
     placement.tile(made, 64, 64)

@@ -2,7 +2,8 @@
 
 The base is frozen, so its weights may be stored in fewer bits than they are multiplied in, and may wait in the host's
 memory; adapters stay in fp32 on the device. Text encoders and the autoencoder are guests there: they come when they are
-called, and leave before the transformer works. By default nothing is moved, and all is as `Family.load` made it.
+called, and leave before the transformer works; with offload "block", encoders, which may be larger than the device, do
+their few prompts in the host. By default nothing is moved, and all is as `Family.load` made it.
 
 With fp8 or int8 weights and with blocks that are brought in, what a layer multiplied by stays on the device until its
 gradient is taken; so a training needs `recompute`, which forgets it block by block (`need_recompute`).
@@ -89,13 +90,11 @@ def blocks(transformer: nn.Module) -> list[str]:
 
 
 def lend(family: Family, where: torch.device, aside: bool, home: torch.device = HOST) -> None:
-    """Let text encoders and autoencoder be at home, and come to `where` when they are called.
+    """Let text encoders and autoencoder be at home, and the autoencoder come to `where` until the transformer works.
 
-    The encoders leave as soon as they have answered; with `aside` the transformer makes room for them. The autoencoder
-    leaves when the transformer works.
+    With `aside` the encoders come as well, the transformer making room while they answer; else they answer at home.
     """
     encoders, others = guests(family)
-    give_way = transformers(family) if aside else []
     here: list[nn.Module] = []
 
     def leave(*unused: Any) -> None:
@@ -115,11 +114,13 @@ def lend(family: Family, where: torch.device, aside: bool, home: torch.device = 
 
     def encode_prompts(prompts: Sequence[str]) -> Condition:
         leave()
-        _move(give_way, home)
-        _move(encoders, where)
+        if aside:
+            _move(transformers(family), home)
+            _move(encoders, where)
         condition = asked(prompts)
-        _move(encoders, home)
-        _move(give_way, where)
+        if aside:
+            _move(encoders, home)
+            _move(transformers(family), where)
         return {name: tensor.to(where) for name, tensor in condition.items()}
 
     asked = family.encode_prompts

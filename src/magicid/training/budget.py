@@ -47,11 +47,13 @@ def resident_bytes(sizes: Sizes, precision: str, offload: str, at_work: Part) ->
     """Weights on the device while a part works, and what fp8 or int8 are turned into to be multiplied."""
     of_guests = {"encoders": sizes.encoders * max(2, BYTES[precision]), "autoencoder": sizes.autoencoder * 4, "transformer": 0}
     visiting = sum(of_guests.values()) if offload == "none" else of_guests[at_work]
-    some = min(AT_WORK * sizes.largest_block, sizes.blocks) if at_work == "transformer" else 0
-    base = 0 if offload == "model" and at_work == "encoders" else base_bytes(sizes, precision)
+    working = min(AT_WORK * sizes.largest_block, sizes.blocks) * (at_work == "transformer")
     if offload == "block":
-        base -= (sizes.blocks - some) * BYTES[precision]
-    return base + visiting + some * 2 * (BYTES[precision] == 1)
+        visiting = 0 if at_work == "encoders" else visiting  # they answer in the host's memory
+        return visiting + (sizes.rest + working) * max(2, BYTES[precision])
+    if offload == "model" and at_work == "encoders":
+        return visiting
+    return visiting + base_bytes(sizes, precision) + working * 2 * (BYTES[precision] == 1)
 
 
 def adapter_bytes(parameters: int, trained: int, kept: int = 0) -> int:
