@@ -30,6 +30,7 @@ from magicid.media.video import read_video
 from magicid.metrics import leakage
 from magicid.metrics.picture import EDGE, LABEL, SIDE, write_picture
 from magicid.pipeline import generate_clip, print_result, run_pipeline
+from magicid.stages.generate import Generate
 from tests.doubles import RED, picture
 from tests.small_run import QUIET, SMALL
 
