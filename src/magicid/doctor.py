@@ -94,11 +94,11 @@ def report(asked: Asked) -> None:
 def _base(common: Common) -> tuple[Path, bool]:
     """The base model's folder, and whether its weights are there."""
     path = hub.fetch(common.base, weights=False) if hub.is_id(common.base) else Path(common.base)
-    if common.base == EMBEDDED or any(path.glob("transformer/*.safetensors")):
-        return find_base(common), True
-    if not (path / "model_index.json").is_file():
-        raise UsageError(f"base {common.base!r}: no model_index.json in {path}; name a folder in the diffusers layout.")
-    return path, False
+    if common.base == EMBEDDED or not (path / "model_index.json").is_file():
+        return find_base(common), True  # or its error
+    parts = [part for part in path.iterdir() if (part / "config.json").is_file()]
+    whole = all(any(part.glob("*.safetensors")) for part in parts)
+    return (find_base(common) if whole else path), whole
 
 
 def _photos(folder: Path, console: Console) -> int:

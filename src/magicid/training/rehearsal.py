@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from diffusers.utils.logging import disable_progress_bar
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map_only
@@ -44,6 +45,7 @@ class Rehearsal:
     @classmethod
     def of(cls, path: Path, name: str, dtype: torch.dtype, mixed: bool, adapter: lora.LoraSettings) -> "Rehearsal":
         """From a folder in the diffusers layout; weights need not be there."""
+        disable_progress_bar()
         with shapes_alone():
             family: Family = tables.load(tables.FAMILIES, "family", name).load(path, dtype)
         silence(family)
