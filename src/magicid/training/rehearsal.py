@@ -77,17 +77,17 @@ class Rehearsal:
 
     def decode(self, shape: tuple[int, ...]) -> Seen:
         """A clip's latents to the clip."""
-        return self._in_tiles(lambda x_t, condition: self.family.decode(x_t), shape, (5, 40, 64))
+        return self._in_tiles(lambda x_t, condition: self.family.decode(x_t), shape, (2, 40, 64))
 
     def encode(self, frames: int, height: int, width: int) -> Seen:
         """A clip to its latents."""
-        return self._in_tiles(lambda video, condition: self.family.encode(video), (3, frames, height, width), (17, 320, 512))
+        return self._in_tiles(lambda video, condition: self.family.encode(video), (3, frames, height, width), (5, 320, 512))
 
     def _in_tiles(self, work: Callable[[Tensor, Condition], Any], shape: tuple[int, ...], probes: tuple[int, int, int]) -> Seen:
         """As it is where clips are small; a large one, which goes tile by tile, on the line through two smaller ones."""
         frames, *sides = probes
         tiled = getattr(self.family.pipeline.vae, "use_tiling", False)
-        if not tiled or shape[1] <= frames or min(shape[2:]) <= max(sides):
+        if not tiled or shape[1] <= frames or min(shape[2:]) < min(sides):
             return self._counted(work, shape, 1)
         small, large = (self._counted(work, (shape[0], frames, side, side), 1) for side in sides)
         share = (shape[1] * shape[2] * shape[3] / frames - sides[0] ** 2) / (sides[1] ** 2 - sides[0] ** 2)
