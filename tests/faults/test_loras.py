@@ -224,7 +224,7 @@ def test_row_56_experts_have_two_files_which_are_brought_in_together_or_not_at_a
     assert said == [] and all(torch.allclose(update, own[layer], atol=1e-6) for layer, update in products(found).items())
     with pytest.raises(
         DataError,
-        match=r"the expert 'low' has a file of its own, and .*eva_low\.safetensors is not there\. Put it beside this one\.$",
+        match=r"the expert 'low' has a file of its own, and .*eva_low\.safetensors is not there\. Put it there, or name both",
     ):
         brought(run, high.rename(tmp_path / "eva.safetensors"))
     (tmp_path / "eva.safetensors").rename(high)
@@ -237,7 +237,10 @@ def test_row_56_experts_have_two_files_which_are_brought_in_together_or_not_at_a
     with pytest.raises(DataError, match=r"ava\.safetensors and .*ava_low\.safetensors: not of one export"):
         brought(run, high)
     save_file(load_file(high), high)
-    with pytest.raises(DataError, match="a LoRA for the slot 'person'; here is one for 'high' only"):
+    with pytest.raises(DataError, match=r"ava\.safetensors and .*ava_low\.safetensors: not of one export"):
+        brought(run, high)
+    changed(low, slot="person")
+    with pytest.raises(DataError, match="a LoRA for the slot 'person'; here is one for 'low' only"):
         brought(run, high)
     run.dir.close()
 

@@ -85,11 +85,16 @@ def write_lora(
     return list(files.values())
 
 
-def slot_files(family: Family, path: Path) -> dict[str, Path]:
-    """The files of one adapter by their slots: for the person alone, or for each expert of the model."""
+def slot_files(family: Family, path: Path, low: Path | None = None) -> dict[str, Path]:
+    """The files of one adapter by their slots: for the person alone, or for each expert of the model (None: beside `path`)."""
     if len(networks(family.transformer)) == 1:
         return {SLOT: path}
-    return {"high": path, "low": path.with_stem(f"{path.stem}_low")}
+    return {"high": path, "low": low or low_file(path)}
+
+
+def low_file(path: Path) -> Path:
+    """Beside the first expert's file, the second's."""
+    return path.with_stem(f"{path.stem}_low")
 
 
 def of_slot(tensors: dict[str, Tensor], slot: str) -> dict[str, Tensor]:
