@@ -30,7 +30,9 @@ class Export:
     """Write a run's adapter as a LoRA file, load it back through diffusers, and put a script and a workflow beside it."""
 
     folder: Positional[Path]  # a run whose stage 'optimize' is finished
-    layout: Layout = "universal"  # original names (hunyuan_video15, cogvideox: diffusers'); or diffusers' and rank, alpha apart
+    # universal: the original model's names (diffusers' for hunyuan_video15 and cogvideox), the scale folded in;
+    # diffusers: its own, with rank and alpha in the header
+    layout: Layout = "universal"
     out: Path | None = None  # a .safetensors file or a folder; default: the run's folder
 
     def run(self) -> list[Path]:
