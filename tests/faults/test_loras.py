@@ -3,7 +3,9 @@
 import json
 import pickle
 import shutil
+from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from magicid import pipeline
 from magicid.cli import main
 from magicid.core import tables
 from magicid.core.errors import DataError
@@ -269,6 +272,27 @@ def test_row_56_generate_uses_the_file_and_says_whose_it_is(
     assert main(asked) == 3 and "a LoRA for the slot 'high_noise'" in capsys.readouterr().err
     file.write_bytes(pickle.dumps({"w": 1}))
     assert main(asked) == 3 and f"{file}: a pickle, not safetensors" in capsys.readouterr().err
+
+
+def test_a_clip_of_two_experts_names_both_files_in_its_recipe_which_is_written_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, high, low, clip = (tmp_path / name for name in ("base", "ava.safetensors", "ava_low.safetensors", "clip.mp4"))
+    exporter, common = begun(tiny_family("wan22", base), tmp_path / "exporter"), Common(tmp_path / "photos", base=str(base))
+    with adapter(exporter.family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        record = save_adapter(exporter, "optimize", weights)
+    for path in export_adapter(exporter, record, high):
+        changed(path, base_digest=digest(base))
+    with closing(RunDir(tmp_path / "run")) as folder:
+        folder.freeze(flatten(common, Pipeline()) | Run(folder, common).models)
+    clip.with_suffix(".json").write_text("mine")
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(pipeline, "to_frames", Mock(side_effect=MemoryError))
+        pipeline.generate_clip(tmp_path / "run", "a person waves", clip, steps=1, adapter=high)
+    assert clip.with_suffix(".json").read_text() == "mine" and not clip.exists()
+    pipeline.generate_clip(tmp_path / "run", "a person waves", clip, steps=1, adapter=high)
+    kept = json.loads(clip.with_suffix(".json").read_text())
+    assert clip.exists() and (kept["adapter"], kept["adapter_low"]) == (str(high), str(low))
 
 
 def test_a_file_without_a_story_is_judged_by_its_keys_and_said_to_be_unknown(run: Run, file: Path) -> None:
