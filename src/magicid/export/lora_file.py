@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from magicid._version import __version__
@@ -24,6 +24,7 @@ from magicid.core.records import Adapter, Metric
 from magicid.core.run import Run
 from magicid.core.run_dir import filled
 from magicid.core.seeds import noise
+from magicid.core.weights import in_order
 from magicid.export.native import native
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
@@ -71,12 +72,12 @@ def write_lora(
         tensors, header = of_slot(weights, slot), {"magicid": json.dumps(story | {"slot": slot})}
         if layout == "diffusers":
             tensors, more = native(tensors, size)
-            header |= more  # safetensors writes several keys in random order: these files' bytes differ, and mean the same
+            header |= more
         else:
             tensors = exported(tensors, size.alpha / size.rank)
 
         def write(target: Path) -> None:
-            save_file(tensors, target, metadata=header)
+            target.write_bytes(in_order(save(tensors, header)))
             put(rest, [*written, target])
 
         publish(file, write)
