@@ -61,11 +61,6 @@ class HunyuanVideo:
         geometry, own = read_geometry(path, DEFAULT, ("embedded_guidance", "prompt_template"))
         return cls(pipeline, geometry, **own)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer is."""
-        return next(self.transformer.parameters()).device
-
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""
         self.pipeline.to(device)
@@ -85,7 +80,7 @@ class HunyuanVideo:
             device=self.pipeline.text_encoder.device,
         )
         condition = {"encoder_hidden_states": embeds, "encoder_attention_mask": mask, "pooled_projections": pooled}
-        return {name: tensor.to(self.device) for name, tensor in condition.items()}
+        return {name: tensor.to(self.pipeline.transformer.device) for name, tensor in condition.items()}
 
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, scaled to about unit deviation."""

@@ -67,11 +67,6 @@ class HunyuanVideo15:
         geometry, own = read_geometry(path, replace(DEFAULT, guidance=own_scale), ("system_message", "crop_start"))
         return cls(pipeline, geometry, **own)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer is."""
-        return next(self.transformer.parameters()).device
-
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""
         self.pipeline.to(device)
@@ -86,7 +81,7 @@ class HunyuanVideo15:
         device = self.pipeline.text_encoder.device
         found = self.pipeline.encode_prompt(prompt=list(prompts), device=device, batch_size=len(prompts))
         names = ("encoder_hidden_states", "encoder_attention_mask", "encoder_hidden_states_2", "encoder_attention_mask_2")
-        return {name: tensor.to(self.device) for name, tensor in zip(names, found, strict=True)}
+        return {name: tensor.to(self.pipeline.transformer.device) for name, tensor in zip(names, found, strict=True)}
 
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, scaled to about unit deviation."""
