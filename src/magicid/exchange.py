@@ -17,7 +17,7 @@ from magicid.core.records import Metric
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.weights import check_weights
-from magicid.export.lora_file import CHECK, Layout, write_lora
+from magicid.export.lora_file import CHECK, Layout, low_file, slot_files, write_lora
 from magicid.export.read_lora import accept, place
 from magicid.export.result import NAMES, export_result
 from magicid.pipeline import open_run
@@ -30,7 +30,9 @@ class Export:
     """Write a run's adapter as a LoRA file, load it back through diffusers, and put a script and a workflow beside it."""
 
     folder: Positional[Path]  # a run whose stage 'optimize' is finished
-    layout: Layout = "universal"  # the original model's names, or diffusers' own with rank and alpha in the header
+    # universal: the original model's names (diffusers' for hunyuan_video15 and cogvideox), the scale folded in;
+    # diffusers: its own, with rank and alpha in the header
+    layout: Layout = "universal"
     out: Path | None = None  # a .safetensors file or a folder; default: the run's folder
 
     def run(self) -> list[Path]:
@@ -48,8 +50,9 @@ class Export:
 class Import:
     """Write a LoRA file of another trainer in the universal layout, verified on its base model as an export is."""
 
-    file: Positional[Path]  # .safetensors of musubi, kohya, diffusers or magicid
+    file: Positional[Path]  # .safetensors of musubi, kohya, diffusers or magicid; of two experts, the noisy part's
     out: Path  # a .safetensors file or a folder
+    low: Path | None = None  # of two experts, the other's; default: FILE_low.safetensors beside FILE
     base: str = Common.base  # what it was made on: a folder in the diffusers layout, or "avatar", the model in the package
     family: str = Common.family
 
@@ -57,17 +60,19 @@ class Import:
         """The files written, two for two experts; what the old header does not tell is said, and stays untold in the new."""
         tables.check(tables.IMPORTS, "family", self.family)
         target = _target(self.out, self.file.stem + SUFFIX)
-        if target.resolve() == self.file.resolve():
+        if {target.resolve(), low_file(target).resolve()} & {path.resolve() for path in (self.file, self.low) if path}:
             raise UsageError(f"{self.out}: is the file that is read; choose another --out.")
         check_weights(self.file)
         with TemporaryDirectory() as nowhere, closing(RunDir(Path(nowhere))) as directory:
             run = Run(directory, Common(Path(nowhere), self.base, self.family))  # for its base model alone
             directory.freeze({"base_digest": run.base_digest})
-            found = accept(run, self.file, say)
-            place(run.family, CHECK, self.file, found, found.layers)
-            story = found.story | {"version": __version__, "slot": "", "targets": list(found.layers)}
+            if self.low and len(slot_files(run.family, self.file)) == 1:
+                raise UsageError(f"{self.low}: the base model has no second expert to take it. Leave out --low.")
+            found = accept(run, self.file, say, self.low)
+            place(run.family, CHECK, self.file, found, found.targets)
+            story = found.story | {"version": __version__, "slot": "", "targets": list(found.targets)}
             story |= {"base": self.base, "imported_sha256": sha256(self.file)} | directory.settings()
-            return write_lora(run.family, CHECK, found.size(found.layers), target, story)
+            return write_lora(run.family, CHECK, found.size(found.targets), target, story)
 
 
 def _target(out: Path, name: str) -> Path:

@@ -23,6 +23,7 @@ from magicid.core.records import Adapter, Metric
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
+from magicid.export.lora_file import slot_files
 from magicid.export.read_lora import bring_in
 from magicid.export.recipe import recipe
 from magicid.export.result import exports
@@ -246,19 +247,20 @@ def generate_clip(
     """
     run = open_run(folder, customised=adapter is None)
     family, geometry = run.family, run.drawn
-    trigger, file = run.common.trigger, adapter
-    if file is None:
+    trigger = run.common.trigger
+    if adapter is None:
         record = run.dir.read("optimize", Adapter)[0]
         load_adapter(run, "optimize", record)
-        file = run.file(record.file)
+        files = [run.file(record.file)]
     else:
-        trigger = bring_in(run, "optimize", file, partial(_say, console or Console(stderr=True)))
+        trigger = bring_in(run, "optimize", adapter, partial(_say, console or Console(stderr=True)))
+        files = list(slot_files(family, adapter).values())
     text = prompt if trigger.lower() in prompt.lower() else f"{trigger}, {prompt}"
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     noise_seed, guidance = item_seed(seed, text), run.dir.settings().get("generate.guidance")
     with lora.using(family, "optimize"):
         latents = sample(family, family.encode_prompts([text]), run.negative, [noise_seed], shape, steps, guidance)
-    kept = replace(recipe(run, text, noise_seed, steps, guidance, file), trigger=trigger)
-    publish_text(out.with_suffix(".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
+    kept = replace(recipe(run, text, noise_seed, steps, guidance, *files), trigger=trigger)
     write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
+    publish_text(out.with_suffix(".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
     return out

@@ -12,17 +12,18 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from magicid.core import tables
-from magicid.core.errors import DataError
+from magicid.core.errors import DataError, UsageError
 from magicid.core.interfaces import Family
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import noise
+from magicid.exchange import Import
 from magicid.export.foreign import METADATA
-from magicid.export.lora_file import LOADED
-from magicid.export.read_lora import place, read_lora, start_from
+from magicid.export.lora_file import LOADED, of_slot
+from magicid.export.read_lora import bring_in, place, read_lora, start_from
 from magicid.training import lora
 from magicid.training.lora import LoraSettings
-from tests.families.tiny import adapter
+from tests.families.tiny import adapter, tiny_family
 
 RANK, ALPHA = 3, 6.0
 Tensors = dict[str, Tensor]
@@ -158,6 +159,14 @@ def test_a_key_without_a_place_is_named(families: dict[str, Family], tmp_path: P
     assert said in str(refused.value) and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", tables.IMPORTS)
+def test_a_key_by_diffusers_prefix_is_refused_by_its_own_name(families: dict[str, Family], tmp_path: Path, name: str) -> None:
+    pair = {f"transformer.nosuch.to_q.lora_{part}.weight": torch.ones(3, 3) for part in "AB"}
+    save_file(pair, tmp_path / "lora.safetensors")
+    with pytest.raises(DataError, match=rf"'transformer\.nosuch\.to_q' is unexpected: no layer's name in {name}'s layout"):
+        read_lora(tmp_path / "lora.safetensors", families[name])
+
+
 def test_a_layer_by_two_names_is_refused(families: dict[str, Family], tmp_path: Path) -> None:
     file = musubi(families["wan"], tmp_path / "lora.safetensors")
     pair = {
@@ -230,8 +239,44 @@ def test_a_start_that_does_not_fit_is_refused_with_the_setting(
         start_from(run, "person", file, size, lambda line: None)
 
 
-def a_run(family: Family, folder: Path) -> Run:
+def test_two_experts_files_of_another_trainer_are_imported_and_used_as_one(tmp_path: Path) -> None:
+    base, said = tmp_path / "base", list[str]()
+    family = tiny_family("wan22", base)
+    high, low, out = (tmp_path / f"{name}.safetensors" for name in ("t2v_high_noise", "t2v_low_noise", "ours"))
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        for slot, file in (("high", high), ("low", low)):
+            save_file(WRITERS["musubi"](family, of_slot(weights, slot)), file)
+    with pytest.raises(DataError, match=r"t2v_high_noise_low\.safetensors is not there\. Put it there, or name both"):
+        Import(high, out, base=str(base)).run(said.append)
+    assert Import(high, out, low, str(base)).run(said.append) == [out, tmp_path / "ours_low.safetensors"]
+    own = {key.partition(".")[2].removesuffix(".lora_A.weight") for key in weights if ".lora_A." in key}
+    for path, slot in ((out, "high"), (tmp_path / "ours_low.safetensors", "low")):
+        story = read_lora(path, family).story
+        assert story["slot"] == slot and set(story["targets"]) == own
+    run = a_run(family, tmp_path, story["base_digest"])
+    low.rename(tmp_path / "t2v_high_noise_low.safetensors")
+    for file in (high, out):  # as they were, and imported
+        bring_in(run, "elsewhere", file, said.append)
+        found = lora.weights(family, "elsewhere")
+        lora.remove_adapter(family, "elsewhere")
+        for key, b in weights.items():
+            if ".lora_B." in key:
+                a = key.replace(".lora_B.", ".lora_A.")
+                assert torch.allclose(found[key] @ found[a], ALPHA / RANK * b @ weights[a], atol=1e-5)
+    with adapter(family, "person", LoraSettings(RANK, ALPHA, ("to_k",)), trained=False), pytest.raises(DataError) as refused:
+        start_from(run, "person", out, LoraSettings(RANK, ALPHA, ("to_k",)), said.append)
+    assert "changes 12 layers" in str(refused.value) and "--finetune.targets to_k blocks.0." in str(refused.value)
+
+
+def test_a_second_file_for_a_base_of_one_expert_is_refused(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    file = musubi(tiny_family("wan", base), tmp_path / "lora.safetensors")
+    with pytest.raises(UsageError, match=r"has no second expert to take it\. Leave out --low"):
+        Import(file, tmp_path / "out.safetensors", file, str(base)).run(lambda line: None)
+
+
+def a_run(family: Family, folder: Path, base_digest: str = "0123456789abcdef") -> Run:
     run = Run(RunDir(folder / "run"), Common(folder, family=family.name))
     run.family = family
-    run.dir.freeze({"base_digest": "0123456789abcdef"})
+    run.dir.freeze({"base_digest": base_digest})
     return run

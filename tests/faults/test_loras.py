@@ -3,7 +3,9 @@
 import json
 import pickle
 import shutil
+from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from magicid import pipeline
 from magicid.cli import main
 from magicid.core import tables
 from magicid.core.errors import DataError
@@ -224,7 +227,7 @@ def test_row_56_experts_have_two_files_which_are_brought_in_together_or_not_at_a
     assert said == [] and all(torch.allclose(update, own[layer], atol=1e-6) for layer, update in products(found).items())
     with pytest.raises(
         DataError,
-        match=r"the expert 'low' has a file of its own, and .*eva_low\.safetensors is not there\. Put it beside this one\.$",
+        match=r"the expert 'low' has a file of its own, and .*eva_low\.safetensors is not there\. Put it there, or name both",
     ):
         brought(run, high.rename(tmp_path / "eva.safetensors"))
     (tmp_path / "eva.safetensors").rename(high)
@@ -237,7 +240,10 @@ def test_row_56_experts_have_two_files_which_are_brought_in_together_or_not_at_a
     with pytest.raises(DataError, match=r"ava\.safetensors and .*ava_low\.safetensors: not of one export"):
         brought(run, high)
     save_file(load_file(high), high)
-    with pytest.raises(DataError, match="a LoRA for the slot 'person'; here is one for 'high' only"):
+    with pytest.raises(DataError, match=r"ava\.safetensors and .*ava_low\.safetensors: not of one export"):
+        brought(run, high)
+    changed(low, slot="person")
+    with pytest.raises(DataError, match="a LoRA for the slot 'person'; here is one for 'low' only"):
         brought(run, high)
     run.dir.close()
 
@@ -266,6 +272,27 @@ def test_row_56_generate_uses_the_file_and_says_whose_it_is(
     assert main(asked) == 3 and "a LoRA for the slot 'high_noise'" in capsys.readouterr().err
     file.write_bytes(pickle.dumps({"w": 1}))
     assert main(asked) == 3 and f"{file}: a pickle, not safetensors" in capsys.readouterr().err
+
+
+def test_a_clip_of_two_experts_names_both_files_in_its_recipe_which_is_written_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, high, low, clip = (tmp_path / name for name in ("base", "ava.safetensors", "ava_low.safetensors", "clip.mp4"))
+    exporter, common = begun(tiny_family("wan22", base), tmp_path / "exporter"), Common(tmp_path / "photos", base=str(base))
+    with adapter(exporter.family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        record = save_adapter(exporter, "optimize", weights)
+    for path in export_adapter(exporter, record, high):
+        changed(path, base_digest=digest(base))
+    with closing(RunDir(tmp_path / "run")) as folder:
+        folder.freeze(flatten(common, Pipeline()) | Run(folder, common).models)
+    clip.with_suffix(".json").write_text("mine")
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(pipeline, "to_frames", Mock(side_effect=MemoryError))
+        pipeline.generate_clip(tmp_path / "run", "a person waves", clip, steps=1, adapter=high)
+    assert clip.with_suffix(".json").read_text() == "mine" and not clip.exists()
+    pipeline.generate_clip(tmp_path / "run", "a person waves", clip, steps=1, adapter=high)
+    kept = json.loads(clip.with_suffix(".json").read_text())
+    assert clip.exists() and (kept["adapter"], kept["adapter_low"]) == (str(high), str(low))
 
 
 def test_a_file_without_a_story_is_judged_by_its_keys_and_said_to_be_unknown(run: Run, file: Path) -> None:

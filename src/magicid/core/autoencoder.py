@@ -1,4 +1,7 @@
-"""What families ask of their autoencoders, which compute in a dtype and a place of their own."""
+"""What families ask of their autoencoders, which compute in a dtype and a place of their own.
+
+`vae` is a stock autoencoder; the two `scaled` are for those whose latents one factor brings to about unit deviation.
+"""
 
 from typing import Any
 
@@ -16,10 +19,26 @@ def encode(vae: Any, videos_BCFHW: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def decode(vae: Any, latents_BCFHW: Tensor) -> Tensor:
-    """Videos in -1..1, fp32."""
-    video: Tensor = vae.decode(latents_BCFHW.to(vae.device, vae.dtype)).sample.float()
+def decode(vae: Any, latents_BCFHW: Tensor, *times_B: Tensor) -> Tensor:
+    """Videos in -1..1, fp32; `times_B` for a decoder that takes one."""
+    video: Tensor = vae.decode(*(tensor.to(vae.device, vae.dtype) for tensor in (latents_BCFHW, *times_B))).sample.float()
     return video
+
+
+def encode_scaled(vae: Any, videos_BCFHW: Tensor) -> Tensor:
+    """The posterior's mode, fp32, scaled to about unit deviation."""
+    return encode(vae, videos_BCFHW) * float(vae.config.scaling_factor)
+
+
+def decode_scaled(vae: Any, latents_BCFHW: Tensor) -> Tensor:
+    """The inverse: videos in -1..1, fp32."""
+    return decode(vae, latents_BCFHW.float() / vae.config.scaling_factor)
+
+
+def patched(vae: Any, size: tuple[int, int, int], patch: int) -> tuple[int, int, int, int]:
+    """(C, F, H, W) of latents, as HunyuanVideo's autoencoders say; their sides hold whole patches of `patch` latent pixels."""
+    config, space = vae.config, vae.config.spatial_compression_ratio
+    return config.latent_channels, *compressed(size, config.temporal_compression_ratio, space, space * patch)
 
 
 def compressed(size: tuple[int, int, int], time: int, space: int, side: int) -> tuple[int, int, int]:

@@ -96,6 +96,14 @@ def write_weights(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[st
     return sha256(path)
 
 
+def in_order(data: bytes) -> bytes:
+    """A safetensors file with its header's keys sorted: the library writes several of the metadata in random order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[end:]
+
+
 def check_finite(path: Path, tensors: "Mapping[str, Tensor]") -> None:
     """`DataError` where a tensor that is to stand in `path` is not finite."""
     if odd := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):

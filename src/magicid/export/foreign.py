@@ -88,18 +88,23 @@ def _universal(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
 
 def _diffusers(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
     """By names of the model's own layers, or else the original model's behind the same prefix."""
-    own = lora.linear_layers(networks(family.transformer)[0])
-    named = {name.removeprefix(DIFFUSERS): pair for name, pair in pairs.items()}
-    original = {UNIVERSAL + name: pair for name, pair in named.items() if name not in own}
-    return {name: pair for name, pair in named.items() if name in own} | _universal(original, family)
+    known, own, original = _names(family), dict[str, Pair](), dict[str, Pair]()
+    for name, pair in pairs.items():
+        layer = name.removeprefix(DIFFUSERS)
+        if layer in known:
+            own[layer] = pair
+        elif UNIVERSAL + layer in known:
+            original[UNIVERSAL + layer] = pair
+        else:
+            raise DataError(f"{name!r:.100} is unexpected: no layer's name in {family.name}'s layout. Convert the file to it.")
+    return own | _universal(original, family)
 
 
 def _underscored(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
     """By either, with underscores for dots: matched with the names that this model can have, never split by guessing."""
     known: dict[str, set[str]] = defaultdict(set)
-    for layer, part in lora.linear_layers(networks(family.transformer)[0]).items():
-        for name in (layer, *_universal_names(family, layer, part.in_features, part.out_features)):
-            known[name.removeprefix(UNIVERSAL).replace(".", "_")].add(name)
+    for name in _names(family):
+        known[name.removeprefix(UNIVERSAL).replace(".", "_")].add(name)
     found: dict[str, Pair] = {}
     for name, pair in pairs.items():
         meant = sorted(known.get(name.removeprefix(UNDERSCORED), ()))
@@ -109,6 +114,16 @@ def _underscored(pairs: dict[str, Pair], family: Family) -> dict[str, Pair]:
             raise DataError(f"{name!r:.100} {said}. Convert the file to names with dots.")
         found |= layers[0]
     return found
+
+
+def _names(family: Family) -> set[str]:
+    """What a layer of this model can be called: its own name, and the original model's with its prefix."""
+    own = lora.linear_layers(networks(family.transformer)[0])
+    return {
+        name
+        for layer, part in own.items()
+        for name in (layer, *_universal_names(family, layer, part.in_features, part.out_features))
+    }
 
 
 def _universal_names(family: Family, layer: str, width: int, rows: int) -> set[str]:

@@ -8,18 +8,16 @@ a file for ComfyUI, which nothing here could load back.
 
 from torch import Tensor
 
-from magicid.core.errors import DataError
+from magicid.export.renamed import Pair, renamed, without_prefix
 
 PREFIX = "transformer."
 
 
 def exported(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Our tensors by universal names, `scale` folded into B."""
-    return {PREFIX + name: (tensor * scale if ".lora_B." in name else tensor).contiguous() for name, tensor in tensors.items()}
+    """Our tensors by diffusers' names, `scale` folded into B."""
+    return renamed(tensors, scale, lambda name: PREFIX + name)
 
 
-def imported(pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[str, tuple[Tensor, Tensor]]:
-    """A (r, in) and B (out, r) of layers by our names, from those by universal ones; the inverse of `exported` at scale 1."""
-    if odd := next((name for name in pairs if not name.startswith(f"{PREFIX}transformer_blocks.")), None):
-        raise DataError(f"{odd!r:.100} is unexpected: no layer's name in diffusers' layout. Convert the file to it.")
-    return {name.removeprefix(PREFIX): pair for name, pair in pairs.items()}
+def imported(pairs: dict[str, Pair]) -> dict[str, Pair]:
+    """A and B of layers by our names; the inverse of `exported` at scale 1."""
+    return without_prefix(pairs, PREFIX, "HunyuanVideo 1.5")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from magicid._version import __version__
@@ -24,6 +24,7 @@ from magicid.core.records import Adapter, Metric
 from magicid.core.run import Run
 from magicid.core.run_dir import filled
 from magicid.core.seeds import noise
+from magicid.core.weights import in_order
 from magicid.export.native import native
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
@@ -71,12 +72,12 @@ def write_lora(
         tensors, header = of_slot(weights, slot), {"magicid": json.dumps(story | {"slot": slot})}
         if layout == "diffusers":
             tensors, more = native(tensors, size)
-            header |= more  # safetensors writes several keys in random order: these files' bytes differ, and mean the same
+            header |= more
         else:
             tensors = exported(tensors, size.alpha / size.rank)
 
         def write(target: Path) -> None:
-            save_file(tensors, target, metadata=header)
+            target.write_bytes(in_order(save(tensors, header)))
             put(rest, [*written, target])
 
         publish(file, write)
@@ -85,11 +86,16 @@ def write_lora(
     return list(files.values())
 
 
-def slot_files(family: Family, path: Path) -> dict[str, Path]:
-    """The files of one adapter by their slots: for the person alone, or for each expert of the model."""
+def slot_files(family: Family, path: Path, low: Path | None = None) -> dict[str, Path]:
+    """The files of one adapter by their slots: for the person alone, or for each expert of the model (None: beside `path`)."""
     if len(networks(family.transformer)) == 1:
         return {SLOT: path}
-    return {"high": path, "low": path.with_stem(f"{path.stem}_low")}
+    return {"high": path, "low": low or low_file(path)}
+
+
+def low_file(path: Path) -> Path:
+    """Beside the first expert's file, the second's."""
+    return path.with_stem(f"{path.stem}_low")
 
 
 def of_slot(tensors: dict[str, Tensor], slot: str) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ Read are the layouts of `export/foreign`, with or without `.alpha`; an adapter c
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from magicid.core.errors import DataError
+from magicid.core.experts import networks
 from magicid.core.interfaces import Family
 from magicid.core.run import Run
 from magicid.core.weights import check_weights, read_weights
@@ -27,6 +28,7 @@ MOST_RANK = 1024
 _NAME = re.compile(r"(.+)\.(?:lora_(A|B|down|up)\.weight|(alpha))")
 _PART = {"down": "A", "up": "B"}
 _BLOCK = re.compile(r"blocks\.\d+\.")
+_SLOT = re.compile(r"^(high|low)\.")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class Lora:
     def layers(self) -> tuple[str, ...]:
         """Those that change anything."""
         return tuple(key.removesuffix(".lora_B.weight") for key in self.tensors if ".lora_B." in key and self.works(key))
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The same by their names in a network: those of either expert."""
+        return _targets(self.layers)
 
     def size(self, targets: tuple[str, ...]) -> lora.LoraSettings:
         """Of an adapter on `targets` that holds all of it, at scale 1."""
@@ -74,12 +81,12 @@ def read_lora(path: Path, family: Family) -> Lora:
         raise DataError(f"{path}: {error}") from error
 
 
-def read_slots(path: Path, family: Family) -> Lora:
-    """What the files of all slots hold, by the names of the family's adapters; `path` is the first of them.
+def read_slots(path: Path, family: Family, low: Path | None = None) -> Lora:
+    """What the files of all slots hold, by the names of the family's adapters; `path` is the first of them (`slot_files`).
 
     `DataError` where a file is for another slot, or the files of a model's experts were not written together.
     """
-    files = slot_files(family, path)
+    files = slot_files(family, path, low)
     found = {slot: _of_slot(slot, file, path, family) for slot, file in files.items()}
     first = found[next(iter(files))]
     if len({lora.story.get("adapter_sha256") for lora in found.values()}) > 1:
@@ -91,9 +98,9 @@ def read_slots(path: Path, family: Family) -> Lora:
     return Lora(tensors, first.story, tuple(sorted({kind for lora in found.values() for kind in lora.cast_from})))
 
 
-def accept(run: Run, path: Path, say: Callable[[str], None]) -> Lora:
+def accept(run: Run, path: Path, say: Callable[[str], None], low: Path | None = None) -> Lora:
     """Read a file for a run's base model and slot, others are refused; what is cast or unknown of it is said."""
-    found = read_slots(path, run.family)
+    found = read_slots(path, run.family, low)
     story = found.story
     _refuse_other_base(path, story, run.dir.settings().get("base_digest"))
     if found.cast_from:
@@ -143,7 +150,7 @@ def start_from(run: Run, name: str, path: Path, settings: lora.LoraSettings, say
         raise DataError(
             f"{path}: has rank {found.rank}, finetune.rank {settings.rank}; set --finetune.rank {found.rank} or more."
         )
-    if odd := [layer for layer in found.layers if f"{layer}.lora_B.weight" not in own]:
+    if odd := _targets(layer for layer in found.layers if f"{layer}.lora_B.weight" not in own):
         targets = " ".join([*(settings.targets or run.family.lora_targets[:8]), *odd[:3]])
         raise DataError(
             f"{path}: changes {len(odd)} layers that finetune.targets does not train ({', '.join(odd[:3])}); name them too: "
@@ -156,11 +163,14 @@ def start_from(run: Run, name: str, path: Path, settings: lora.LoraSettings, say
 
 
 def _of_slot(slot: str, file: Path, path: Path, family: Family) -> Lora:
-    """The file of a slot, where `path` is the first slot's; of experts, the header must say which it is for."""
+    """The file of a slot, where `path` is the first slot's; its place says which that is, unless its header does."""
     if file != path and not file.is_file():
-        raise DataError(f"{path}: the expert {slot!r} has a file of its own, and {file} is not there. Put it beside this one.")
+        raise DataError(
+            f"{path}: the expert {slot!r} has a file of its own, and {file} is not there. Put it there, or name "
+            "both: magicid import FILE --low FILE."
+        )
     found = read_lora(file, family)
-    own = found.story.get("slot", SLOT)
+    own = found.story.get("slot", slot)
     if own != slot:
         remedy = "Use one exported for it." if slot == SLOT else "Name the file for 'high'; that for 'low' is found beside it."
         raise DataError(f"{file}: a LoRA for the slot {own!r}; here is one for {slot!r} only. {remedy}")
@@ -247,9 +257,14 @@ def _one_rank(layers: dict[str, Pair]) -> dict[str, Tensor]:
 
 def _alike(family: Family, found: Lora) -> tuple[str, ...]:
     """The model's layers that have, in any block, the name of one that the file changes: each is expected to be changed."""
-    kinds = {_BLOCK.sub("blocks.", layer) for layer in found.layers}
-    linear = lora.linear_layers(family.transformer)
-    return tuple(name for name in linear if _BLOCK.sub("blocks.", name) in kinds) or found.layers[:3]
+    kinds = {_BLOCK.sub("blocks.", layer) for layer in found.targets}
+    linear = lora.linear_layers(networks(family.transformer)[0])
+    return tuple(name for name in linear if _BLOCK.sub("blocks.", name) in kinds) or found.targets[:3]
+
+
+def _targets(layers: Iterable[str]) -> tuple[str, ...]:
+    """The names of layers without an expert's slot, each once."""
+    return tuple(dict.fromkeys(_SLOT.sub("", layer) for layer in layers))
 
 
 def _kind(tensor: Tensor) -> str:

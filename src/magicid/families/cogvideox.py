@@ -14,6 +14,7 @@ import torch
 from diffusers import CogVideoXPipeline
 from torch import Tensor, nn
 
+from magicid.core import autoencoder
 from magicid.core.diffusion import VariancePreserving
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Condition, Geometry
@@ -69,30 +70,21 @@ class CogVideoX:
         )
         return {"encoder_hidden_states": embeds.to(self.pipeline.transformer.device)}
 
-    @torch.no_grad()
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, scaled to about unit deviation; in 1.5 its first frame twice, as it was trained."""
-        vae = self.pipeline.vae
-        latents: Tensor = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
-        latents = latents * float(vae.config.scaling_factor)
+        latents = autoencoder.encode_scaled(self.pipeline.vae, videos_BCFHW)
         return torch.cat([latents[:, :, :1].repeat(1, 1, self._padding, 1, 1), latents], 2)
 
-    @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32."""
-        vae = self.pipeline.vae
-        latents = latents_BCFHW[:, :, self._padding :].float() / vae.config.scaling_factor
-        video: Tensor = vae.decode(latents.to(vae.device, vae.dtype)).sample.float()
-        return video
+        return autoencoder.decode_scaled(self.pipeline.vae, latents_BCFHW[:, :, self._padding :])
 
     def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, H, W); the decoder makes pairs of latent frames after the first, sides hold whole patches."""
         config = self.pipeline.transformer.config
         time, space = self.pipeline.vae_scale_factor_temporal, self.pipeline.vae_scale_factor_spatial
-        pair, side = 2 * time, space * config.patch_size
-        if (frames - 1) % pair or height % side or width % side:
-            raise DataError(f"{frames}x{height}x{width}: frames must be {pair}n+1 and sides multiples of {side}.")
-        return config.in_channels, (frames - 1) // time + 1 + self._padding, height // space, width // space
+        pairs, *sides = autoencoder.compressed((frames, height, width), 2 * time, space, space * config.patch_size)
+        return config.in_channels, 2 * pairs - 1 + self._padding, *sides
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """v, fp32."""

@@ -61,11 +61,6 @@ class HunyuanVideo:
         geometry, own = read_geometry(path, DEFAULT, ("embedded_guidance", "prompt_template"))
         return cls(pipeline, geometry, **own)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer is."""
-        return next(self.transformer.parameters()).device
-
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""
         self.pipeline.to(device)
@@ -85,24 +80,20 @@ class HunyuanVideo:
             device=self.pipeline.text_encoder.device,
         )
         condition = {"encoder_hidden_states": embeds, "encoder_attention_mask": mask, "pooled_projections": pooled}
-        return {name: tensor.to(self.device) for name, tensor in condition.items()}
+        return {name: tensor.to(self.pipeline.transformer.device) for name, tensor in condition.items()}
 
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, scaled to about unit deviation."""
-        vae = self.pipeline.vae
-        return autoencoder.encode(vae, videos_BCFHW) * float(vae.config.scaling_factor)
+        return autoencoder.encode_scaled(self.pipeline.vae, videos_BCFHW)
 
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32."""
-        vae = self.pipeline.vae
-        return autoencoder.decode(vae, latents_BCFHW.float() / vae.config.scaling_factor)
+        return autoencoder.decode_scaled(self.pipeline.vae, latents_BCFHW)
 
     def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, H, W); frames must be a multiple of the time compression plus 1, latents' sides multiples of a patch."""
-        config = self.pipeline.vae.config
-        time, space = config.temporal_compression_ratio, config.spatial_compression_ratio
-        side = space * self.pipeline.transformer.config.patch_size
-        return config.latent_channels, *autoencoder.compressed((frames, height, width), time, space, side)
+        patch = self.pipeline.transformer.config.patch_size
+        return autoencoder.patched(self.pipeline.vae, (frames, height, width), patch)
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""

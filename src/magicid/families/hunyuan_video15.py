@@ -67,11 +67,6 @@ class HunyuanVideo15:
         geometry, own = read_geometry(path, replace(DEFAULT, guidance=own_scale), ("system_message", "crop_start"))
         return cls(pipeline, geometry, **own)
 
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer is."""
-        return next(self.transformer.parameters()).device
-
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""
         self.pipeline.to(device)
@@ -86,24 +81,20 @@ class HunyuanVideo15:
         device = self.pipeline.text_encoder.device
         found = self.pipeline.encode_prompt(prompt=list(prompts), device=device, batch_size=len(prompts))
         names = ("encoder_hidden_states", "encoder_attention_mask", "encoder_hidden_states_2", "encoder_attention_mask_2")
-        return {name: tensor.to(self.device) for name, tensor in zip(names, found, strict=True)}
+        return {name: tensor.to(self.pipeline.transformer.device) for name, tensor in zip(names, found, strict=True)}
 
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, scaled to about unit deviation."""
-        vae = self.pipeline.vae
-        return autoencoder.encode(vae, videos_BCFHW) * float(vae.config.scaling_factor)
+        return autoencoder.encode_scaled(self.pipeline.vae, videos_BCFHW)
 
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32."""
-        vae = self.pipeline.vae
-        return autoencoder.decode(vae, latents_BCFHW.float() / vae.config.scaling_factor)
+        return autoencoder.decode_scaled(self.pipeline.vae, latents_BCFHW)
 
     def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, H, W); frames must be a multiple of the time compression plus 1, latents' sides multiples of a patch."""
-        config = self.pipeline.vae.config
-        time, space = config.temporal_compression_ratio, config.spatial_compression_ratio
-        side = space * self.pipeline.transformer.config.patch_size
-        return config.latent_channels, *autoencoder.compressed((frames, height, width), time, space, side)
+        patch = self.pipeline.transformer.config.patch_size
+        return autoencoder.patched(self.pipeline.vae, (frames, height, width), patch)
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""

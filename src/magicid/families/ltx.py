@@ -16,8 +16,8 @@ from diffusers import LTXPipeline
 from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from torch import Tensor, nn
 
+from magicid.core import autoencoder
 from magicid.core.diffusion import FlowMatching
-from magicid.core.errors import DataError
 from magicid.core.interfaces import Condition, Geometry
 from magicid.core.model_folder import open_pipeline, read_geometry
 
@@ -70,22 +70,18 @@ class LTX:
         condition = {"encoder_hidden_states": embeds, "encoder_attention_mask": mask}
         return {name: tensor.to(self.pipeline.transformer.device) for name, tensor in condition.items()}
 
-    @torch.no_grad()
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, standardised by the autoencoder's own statistics."""
-        vae = self.pipeline.vae
-        latents: Tensor = vae.encode(videos_BCFHW.to(vae.device, vae.dtype)).latent_dist.mode().float()
+        latents = autoencoder.encode(self.pipeline.vae, videos_BCFHW)
         standardised: Tensor = self.pipeline._normalize_latents(latents, *self._statistics())
         return standardised
 
-    @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> Tensor:
         """Videos in -1..1, fp32; a decoder that takes a time is told 0, clean, the stock pipeline's default."""
         vae = self.pipeline.vae
-        latents = self.pipeline._denormalize_latents(latents_BCFHW.float(), *self._statistics()).to(vae.device, vae.dtype)
-        clean = latents.new_zeros(len(latents)) if vae.config.timestep_conditioning else None
-        video: Tensor = vae.decode(latents, clean).sample.float()
-        return video
+        latents = self.pipeline._denormalize_latents(latents_BCFHW.float(), *self._statistics())
+        clean = [latents.new_zeros(len(latents))] if vae.config.timestep_conditioning else []
+        return autoencoder.decode(vae, latents, *clean)
 
     def _statistics(self) -> tuple[Tensor, Tensor, float]:
         """Mean and deviation of each channel (C,), and the scale of what is standardised."""
@@ -95,9 +91,8 @@ class LTX:
     def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """(C, F, H, W); frames must be a multiple of the time compression plus 1. A token is one latent pixel."""
         time, space = self.pipeline.vae_temporal_compression_ratio, self.pipeline.vae_spatial_compression_ratio
-        if (frames - 1) % time or height % space or width % space:
-            raise DataError(f"{frames}x{height}x{width}: frames must be {time}n+1 and sides multiples of {space}.")
-        return self.pipeline.transformer.config.in_channels, (frames - 1) // time + 1, height // space, width // space
+        channels = self.pipeline.transformer.config.in_channels
+        return channels, *autoencoder.compressed((frames, height, width), time, space, space)
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32. Positions are in seconds and pixels, so that the clips' frame rate counts."""

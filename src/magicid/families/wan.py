@@ -60,11 +60,6 @@ class Wan:
             raise DataError(f"{path}: boundary_ratio {boundary} needs both transformer and transformer_2. Fetch it again.")
         return cls(pipeline, read_geometry(path, _default(boundary))[0])
 
-    @property
-    def device(self) -> torch.device:
-        """Where the transformer is."""
-        return next(self.transformer.parameters()).device
-
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""
         self.pipeline.to(device)
@@ -82,7 +77,7 @@ class Wan:
             max_sequence_length=self.tokens,
             device=self.pipeline.text_encoder.device,
         )
-        return {"encoder_hidden_states": embeds.to(self.device)}
+        return {"encoder_hidden_states": embeds.to(self.pipeline.transformer.device)}
 
     def encode(self, videos_BCFHW: Tensor) -> Tensor:
         """The mode of the posterior, standardised by the autoencoder's own statistics."""
