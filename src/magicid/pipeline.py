@@ -124,6 +124,8 @@ def run_pipeline(
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if set(left) - {"prepare"}:
         run.judges.ready()
+    if "prompts" in left:
+        pipeline.prompts.ready(common)
     folder.freeze(flatten(common, pipeline) | run.models | start, flatten(Common(common.photos), Pipeline()))
     refuse_other_photos(folder, common.photos)
     if not left:
