@@ -16,7 +16,7 @@ from magicid.core import faults, hub, tables
 from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
-from magicid.core.files import publish_text, refuse_unwritable
+from magicid.core.files import beside, publish_text, refuse_unwritable
 from magicid.core.interfaces import Stage
 from magicid.core.placement import need_recompute
 from magicid.core.records import Adapter, Metric
@@ -261,6 +261,6 @@ def generate_clip(
     with lora.using(family, "optimize"):
         latents = sample(family, family.encode_prompts([text]), run.negative, [noise_seed], shape, steps, guidance)
     kept = replace(recipe(run, text, noise_seed, steps, guidance, file), trigger=trigger)
-    publish_text(out.with_suffix(".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
+    publish_text(beside(out, ".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
     write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
     return out
