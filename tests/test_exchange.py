@@ -87,6 +87,9 @@ def test_an_imported_lora_generates_and_a_run_starts_from_it(
     ours.rename(theirs)
     with pytest.raises(UsageError, match=r"finetune\.start_sha256: \w+ there, \w+ asked"):
         run_pipeline(common, settings, out, QUIET, until="finetune")
+    shutil.copytree(finished, tmp_path / "from nothing")
+    with pytest.raises(UsageError, match=r"finetune\.start: None there, .*; finetune\.start_sha256: absent there, \w+ asked"):
+        run_pipeline(common, settings, tmp_path / "from nothing", QUIET, until="finetune")
     theirs.write_bytes(pickle.dumps({"w": 1}))
     with pytest.raises(DataError, match="a pickle, not safetensors"):
         run_pipeline(common, settings, tmp_path / "other", QUIET, until="finetune")

@@ -236,6 +236,17 @@ def test_a_class_word_that_the_trigger_denies_is_refused_before_anything_is_made
     assert not (tmp_path / "run").exists()
 
 
+def test_prompts_that_cannot_be_written_are_refused_before_any_stage(
+    common: Common, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MAGICID_LLM_URL", raising=False)
+    asked = replace(SMALL, prompts=replace(SMALL.prompts, source="endpoint"))
+    with pytest.raises(UsageError, match=r"needs MAGICID_LLM_URL"):
+        run_pipeline(common, asked, tmp_path / "run", QUIET)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
+    run_pipeline(common, asked, tmp_path / "run", QUIET, until="prepare").close()  # which needs no prompts
+
+
 def test_a_finished_run_makes_new_clips_and_keeps_their_recipes(finished: Path, tmp_path: Path) -> None:
     asked = "a scientist in a lab coat nods in the snow"
     path = generate_clip(finished, asked, tmp_path / "new.mp4", seed=5, steps=2)

@@ -16,7 +16,7 @@ from magicid.core import faults, hub, tables
 from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, ResourceError, UsageError, out_of_memory
-from magicid.core.files import publish_text, refuse_unwritable
+from magicid.core.files import beside, publish_text, refuse_unwritable
 from magicid.core.interfaces import Stage
 from magicid.core.placement import need_recompute
 from magicid.core.records import Adapter, Metric
@@ -125,6 +125,8 @@ def run_pipeline(
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if set(left) - {"prepare"}:
         run.judges.ready()
+    if "prompts" in left:
+        pipeline.prompts.ready(common)
     folder.freeze(flatten(common, pipeline) | run.models | start, flatten(Common(common.photos), Pipeline()))
     refuse_other_photos(folder, common.photos)
     if not left:
@@ -262,5 +264,5 @@ def generate_clip(
         latents = sample(family, family.encode_prompts([text]), run.negative, [noise_seed], shape, steps, guidance)
     kept = replace(recipe(run, text, noise_seed, steps, guidance, *files), trigger=trigger)
     write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
-    publish_text(out.with_suffix(".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
+    publish_text(beside(out, ".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
     return out

@@ -95,6 +95,7 @@ def test_row_33_a_clip_may_have_any_name(odd: Path, tmp_path: Path) -> None:
     out = tmp_path / f"{LONG}b.mp4"
     code, said = attempt(["generate", str(odd), "waves", "--out", str(out), "--steps", "1"], tmp_path / "said.txt")
     assert code == 0 and out.stat().st_size, said
+    assert [json.loads(path.read_text())["asked"] for path in tmp_path.glob("*.json")] == ["waves"]
 
 
 def test_row_34_texts_and_names_are_data_and_nothing_is_outside_the_run(odd: Path) -> None:

@@ -1,6 +1,9 @@
 """An endpoint is asked with its model and key, again when it is busy, and told once when it refuses."""
 
+from http.client import IncompleteRead
 from typing import Any
+from urllib.error import URLError
+from urllib.request import Request
 
 import pytest
 
@@ -49,6 +52,22 @@ def test_a_refusal_is_one_line_with_the_remedy(status: int, calls: int) -> None:
     ):
         Endpoint(url, "m", "do without.").ask("well?")
     assert count[0] == calls
+
+
+def test_a_connection_that_breaks_off_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, fetched = [TimeoutError("late"), URLError(ConnectionResetError("reset")), IncompleteRead(b"{")], endpoint._fetched
+
+    def fetch(request: Request) -> bytes:
+        if broken:
+            raise broken.pop()
+        return fetched(request)
+
+    monkeypatch.setattr(endpoint, "_fetched", fetch)
+    with answering(lambda _: said("yes")) as url:
+        with pytest.raises(DataError, match=r"no usable answer \(TimeoutError: late\); do$"):
+            Endpoint(url, "m", "do").ask("well?")
+        broken += [TimeoutError("late"), URLError(ConnectionResetError("reset"))]
+        assert Endpoint(url, "m", "do").ask("well?") == "yes"
 
 
 def test_nothing_is_asked_where_nothing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

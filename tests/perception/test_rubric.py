@@ -93,6 +93,7 @@ def test_an_endpoint_is_shown_the_frames_as_jpegs(monkeypatch: pytest.MonkeyPatc
         monkeypatch.setenv("MAGICID_VLM_URL", url)
         found = text_judge("endpoint:tiny").similarity([CLIP], ["someone waves"])
     assert found == pytest.approx([0.8]) and [a["model"] for a in asked] == ["tiny"] * 2
+    assert asked[0].keys() == {"model", "messages", "path", "key"}  # a temperature or limit is not taken everywhere
     *pictures, text = asked[0]["messages"][0]["content"]
     assert text["type"] == "text" and "someone waves" in text["text"] and len(pictures) == FRAMES
     head, _, data = pictures[0]["image_url"]["url"].partition(",")

@@ -6,7 +6,7 @@ from magicid.avatar.judges import known_words
 from magicid.avatar.prompts import describe, parse
 from magicid.avatar.truth import Truth
 from magicid.core.records import Prompt
-from magicid.stages.generate import SOMEBODY, SOMEBODY_DRAWN, strangers
+from magicid.stages.generate import SOMEBODY, SOMEBODY_DRAWN, somebody, strangers
 
 PROMPTS = [
     Prompt("prompt-020", "SKS person nods, and sks person waves.", "evaluation"),
@@ -18,6 +18,10 @@ def test_somebody_stands_where_the_trigger_stood() -> None:
     found = strangers(PROMPTS, "sks person", SOMEBODY, 3)
     assert [p.text for p in found] == ["A man nods, and a man waves.", "A woman.", "A man nods, and a man waves."]
     assert len({p.number for p in found}) == 3 and strangers(PROMPTS, "sks person", SOMEBODY, 0) == []
+
+
+def test_strangers_go_with_the_prompts_pronouns() -> None:
+    assert somebody("Woman") == ("a woman",) and somebody("guy") == ("a guy",) and somebody("person") == SOMEBODY
 
 
 def test_the_embedded_world_knows_its_strangers() -> None:

@@ -1,5 +1,6 @@
 """A folder is taken whole or refused with the reason; what is taken becomes static clips of the model's shape."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +71,11 @@ def test_the_outlier_is_named(tmp_path: Path) -> None:
     assert "more photo" not in str(e.value)
 
 
-def test_of_two_photos_both_are_named(tmp_path: Path) -> None:
-    what = r"^a\.png: looks like another person than b\.png \(similarity \.\d\d; need \.40\)\. .+ \(and 1 more .+\)$"
+@pytest.mark.parametrize("colours", [(RED, BLUE), (RED, BLUE, GREEN)])
+def test_of_photos_of_as_many_people_none_is_kept(tmp_path: Path, colours: Sequence[tuple[int, int, int]]) -> None:
+    what = rf"^a\.png: looks like another person \(median similarity .+; need \.40\)\. .+ \(and {len(colours) - 1} more .+\)"
     with pytest.raises(DataError, match=what):
-        prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((10, 30, BLUE))})
+        prepare(tmp_path, {name: picture((10, 30, colour)) for name, colour in zip("abc", colours, strict=False)})
 
 
 def test_all_problems_are_counted_in_one_line(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from magicid.core.errors import DataError, UsageError
 from magicid.core.run import Run
+from magicid.language import endpoint as asking
 from magicid.language.scenes import EVALUATION, REPOSITORY, listed
+from magicid.language.writer import lines
 from magicid.stages.prompts import Prompts
 from tests.doubles import fake_run
 from tests.endpoint import answering, said
@@ -52,14 +54,30 @@ def test_the_list_keeps_the_triggers_case(run: Run) -> None:
 
 def test_more_than_there_are_is_refused(run: Run) -> None:
     with pytest.raises(DataError, match=rf"^{len(REPOSITORY + EVALUATION)} different prompts, 31 are needed; lower"):
-        Prompts(21, 10, source="list").run(run)
+        Prompts(21, 10, source="list").ready(run.common)
     with pytest.raises(DataError, match=r"^1441 prompts; the grammar has 1,440 combinations .* Lower --prompts"):
-        Prompts(1431, 10, source="grammar").run(run)
+        Prompts(1431, 10, source="grammar").ready(run.common)
 
 
 def test_an_endpoint_that_is_not_named_is_refused(run: Run) -> None:
     with pytest.raises(UsageError, match=r"^prompts\.source 'endpoint' needs MAGICID_LLM_URL; set it, or choose"):
-        Prompts(1, 1, source="endpoint").run(run)
+        Prompts(1, 1, source="endpoint").ready(run.common)
+
+
+def test_a_local_model_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^prompts\.model '.*': cannot be read"):
+        Prompts(1, 1, source="local", model=str(tmp_path)).ready(run.common)
+
+
+def test_what_is_no_prompt_is_left_out() -> None:
+    reply = """<think>Two about sks person.
+      sks person waves, perhaps?</think>
+      **Here are 2 prompts about 'sks person':**
+      1. "Sks person nods."
+      * 2 dogs run to sks person"""
+    assert lines(reply, "sks person") == ["sks person nods.", "2 dogs run to sks person."]
+    assert lines("<think>\nsks person waves, or", "sks person") == []
+    assert lines("4nn4 woman runs", "4nn4 woman") == ["4nn4 woman runs."]
 
 
 def test_answers_are_kept_in_any_case_and_said_in_the_triggers_own(run: Run, endpoint: list[object]) -> None:
@@ -105,6 +123,7 @@ def test_an_answer_without_prompts_is_one_line(run: Run, endpoint: list[object],
 
 @pytest.mark.parametrize("url", ["nowhere", "http://127.0.0.1:1", "http://a b"])
 def test_an_address_that_is_none_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setattr(asking, "PAUSES_S", (0.0, 0.0))
     monkeypatch.setenv("MAGICID_LLM_URL", url)
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(DataError, match=r"^[^\n]+: no usable answer [^\n]+$"):

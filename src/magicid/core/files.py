@@ -13,6 +13,7 @@ from magicid.core.faults import reach
 from magicid.core.pulse import pulse
 
 TEMPORARY = ".tmp-"  # what is not whole yet is named so, and swept away when its run is opened
+LONGEST_NAME = 255  # bytes, of a file on the usual file systems
 
 
 def sha256(path: Path) -> str:
@@ -78,6 +79,13 @@ def publish_text(path: Path, text: str) -> None:
 def temporary_name(path: Path) -> Path:
     """Where a file or folder is made before it gets its name, which itself may have as many bytes as are allowed."""
     return path.with_name(f"{TEMPORARY}{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}")
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """`path` with another suffix; a name that is too long for it is shortened, and told apart by its digest."""
+    other = path.with_suffix(suffix)
+    fits = len(os.fsencode(other.name)) <= LONGEST_NAME
+    return other if fits else path.with_name(f"{path.stem[:40]}-{text_digest(path.name)}{suffix}")
 
 
 def append_line(path: Path, line: str, sync: bool = False) -> None:

@@ -9,14 +9,14 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from functools import partial
-from http.client import HTTPException
+from http.client import HTTPException, IncompleteRead
 from typing import Any
 from urllib.error import HTTPError
 
 from magicid.core.errors import DataError
 from magicid.core.pulse import waiting
 
-PAUSES_S = (2.0, 8.0)  # before a server that is busy or fails is asked again
+PAUSES_S = (2.0, 8.0)  # before a server that gave no answer is asked again
 TIMEOUT_S = 120.0
 
 
@@ -38,7 +38,7 @@ class Endpoint:
     def ask(self, content: str | list[dict[str, Any]], **settings: Any) -> str:
         """The reply to one message of a user; `DataError` where there is none.
 
-        A server that is busy (429) or fails (5xx) is asked again after `PAUSES_S`.
+        A server that is busy (429), fails (5xx), is late or cannot be reached is asked again after `PAUSES_S`.
         """
         address = f"{self.url}/chat/completions"
         body = {"model": self.model, "messages": [{"role": "user", "content": content}]} | settings
@@ -56,8 +56,8 @@ class Endpoint:
         for pause in PAUSES_S:
             try:
                 return waiting(partial(_fetched, request), "endpoint")
-            except HTTPError as error:
-                if error.code != 429 and error.code < 500:
+            except (OSError, IncompleteRead) as error:
+                if isinstance(error, HTTPError) and error.code != 429 and error.code < 500:
                     raise
             waiting(partial(time.sleep, pause), "endpoint")
         return waiting(partial(_fetched, request), "endpoint")

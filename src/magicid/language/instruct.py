@@ -1,5 +1,6 @@
 """A local instruct model through transformers: one question, one reply, drawn from a seed."""
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -14,18 +15,23 @@ MOST_TOKENS = 4_000  # of a reply
 
 
 class Instruct:
-    """A causal language model with a chat template; `name` is a hub id or a folder."""
+    """A causal language model with a chat template; `name` is a hub id or a folder. Weights are loaded at its first question."""
 
     def __init__(self, name: str, seed: int) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
 
-        self._seed = seed
+        self._name, self._seed = name, seed
         self._tokenizer: Any = opened(AutoTokenizer, name, "prompts.model")
         if not self._tokenizer.chat_template:
             raise DataError(f"prompts.model {name!r}: no chat template, so it takes no instructions; name an instruct model.")
+
+    @cached_property
+    def _model(self) -> Any:
+        from transformers import AutoModelForCausalLM
+
         where = device()
-        dtype = fast_dtype(where)
-        self._model: Any = opened(AutoModelForCausalLM, name, "prompts.model", use_safetensors=True, dtype=dtype).to(where).eval()
+        model = opened(AutoModelForCausalLM, self._name, "prompts.model", use_safetensors=True, dtype=fast_dtype(where))
+        return model.to(where).eval()
 
     def __call__(self, question: str, number: int) -> str:
         """The reply; the same question with another number gets another one."""

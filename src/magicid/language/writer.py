@@ -34,7 +34,11 @@ def question(count: int, trigger: str, class_word: str, known: list[str]) -> str
 
 
 def lines(reply: str, trigger: str) -> list[str]:
-    """The lines of a reply that are prompts, without numbers, bullets and quotes."""
+    """The lines of a reply that are prompts, without list marks and quotes.
+
+    What a model thinks before it answers is none of them, nor is a line that ends in a colon.
+    """
     said = re.compile(re.escape(trigger), re.IGNORECASE)
-    kept = [said.sub(lambda _: trigger, line) for line in reply.splitlines() if said.search(line)]
-    return [re.sub(r"^[\s\-*\"'\d.):]+|[\s\"'.!*]+$", "", line) + "." for line in kept]
+    answer = re.sub(r"\A.*</think>|<think>.*", "", reply, flags=re.DOTALL)
+    bare = [re.sub(r"^\s*(?:[-*]|\d+[.):])\s+", "", line).strip(" \t\"'.!*") for line in answer.splitlines()]
+    return [said.sub(lambda _: trigger, line) + "." for line in bare if said.search(line) and not line.endswith(":")]

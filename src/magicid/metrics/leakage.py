@@ -5,6 +5,7 @@ rose by, as a share of what the subject's own did.
 """
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,14 +20,15 @@ NAMES = ("identity_before", "identity_after", "leakage")
 def leakage(videos: Sequence[Video], identity: Mapping[str, float]) -> list[Metric]:
     """The strangers' identity before and after, and the leakage; `identity` by video, to the subject.
 
-    Nothing where there are no strangers. The leakage is nan where the subject gained nothing, and may be below 0.
+    Nothing where there are no strangers; a clip that cannot be judged (nan) is left out. The leakage is nan where the subject
+    gained nothing, and may be below 0.
     """
     by_origin = {origin: [v for v in videos if v.origin == origin] for origin in (*STRANGERS, *STRANGERS.values())}
     if not all(by_origin.values()):
         return []
-    own = {method: [identity[v.id] for v in by_origin[method]] for method in STRANGERS}
+    own = {method: _mean([identity[v.id] for v in by_origin[method]]) for method in STRANGERS}
     before, after = ([identity[v.id] for v in by_origin[STRANGERS[method]]] for method in ("base", "magicid"))
-    gained = sum(own["magicid"]) / len(own["magicid"]) - sum(own["base"]) / len(own["base"])
+    gained = own["magicid"] - own["base"]
     shares = [(b - a) / gained if gained > 0 else math.nan for a, b in zip(before, after, strict=True)]
     clusters = [v.prompt for v in by_origin[STRANGERS["base"]]]
     found = zip(NAMES, (before, after, shares), strict=True)
@@ -40,10 +42,20 @@ def sentence(metrics: Sequence[Metric], settings: Mapping[str, Any]) -> str:
     if found.keys() != set(NAMES):
         return ""
     before, after, share = (found[name].value for name in NAMES)
+    own = {m.method: m.value for m in metrics if m.name == "identity"}
     said = f"Strangers' identity to the subject: {before:.3f} before, {after:.3f} after"
-    if not math.isfinite(share):
+    if own["magicid"] <= own["base"]:
         return f"{said}; the subject gained none, so there is no share of it."
+    if not math.isfinite(share):
+        return "Strangers' identity to the subject: not measurable, since too few clips show a face that can be judged."
     said += f", {share:.0%} of what the subject gained"
     if share <= most:
         return f"{said}."
-    return f"{said}. Warning: more than {most:.0%}, so strangers turn into the subject; try fewer --finetune.steps."
+    remedy = "fork the run with fewer --finetune.steps (magicid fork --help)"
+    return f"{said}. Warning: more than {most:.0%}, so strangers turn into the subject; {remedy}."
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Of those that are finite; nan where none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return statistics.fmean(finite) if finite else math.nan

@@ -66,13 +66,8 @@ def _strangers(looks: Sequence[Look], encoder: FaceEncoder) -> list[Look]:
         return list(looks)
     vectors = encoder.embed(np.stack(list(crops.values())))
     cosines = (vectors @ vectors.T).astype(np.float64)
-    if len(names) == 2 and cosines[0, 1] < need:
-        what = f"(similarity {short(cosines[0, 1])}; need {short(need)}). Drop one and add another, or split the folder."
-        both = (names, names[::-1])
-        problems = {one: f"looks like another person than {other} {what}" for one, other in both}
-        return _judged(looks, problems, dict.fromkeys(names, float(cosines[0, 1])))
     np.fill_diagonal(cosines, np.nan)
-    problems, alike, left = {}, dict[str, float](), list(range(len(names)))
+    problems, alike, left = dict[str, str](), dict[str, float](), list(range(len(names)))
     while len(left) > 1:
         medians = np.nanmedian(cosines[np.ix_(left, left)], 1)
         alike |= {names[i]: median for i, median in zip(left, medians.tolist(), strict=True)}
@@ -80,7 +75,9 @@ def _strangers(looks: Sequence[Look], encoder: FaceEncoder) -> list[Look]:
         if medians[worst] >= need:
             break
         what = f"(median similarity {short(medians[worst])}; need {short(need)}). Drop it, or split the folder."
-        problems[names[left.pop(worst)]] = f"looks like another person {what}"
+        aside = [left[worst]] if len(left) > 2 else left
+        problems |= {names[i]: f"looks like another person {what}" for i in aside}
+        left = [i for i in left if i not in aside]
     return _judged(looks, problems, alike)
 
 

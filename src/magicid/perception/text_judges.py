@@ -15,7 +15,7 @@ DEFAULTS = {  # kind -> hub id
 
 
 def text_judge(name: str) -> VideoTextJudge:
-    """The judge of that name, e.g. "vlm", "vlm:models/qwen", "clip:openai/clip-vit-base-patch16", "endpoint:gpt-5".
+    """The judge of that name, e.g. "vlm", "vlm:models/qwen", "clip:openai/clip-vit-base-patch16", "endpoint:qwen3-vl-32b".
 
     Weights are loaded at its first use; `DataError` at once where there is no such model, `UsageError` for an unknown name.
     """

@@ -67,9 +67,9 @@ class EndpointVlm:
         self._endpoint = endpoint
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], question: str) -> str:
-        """The likeliest reply."""
+        """The reply, by the server's own settings: models that reason refuse a temperature and a limit of tokens."""
         shown = [{"type": "image_url", "image_url": {"url": _address(picture)}} for picture in pictures]
-        return self._endpoint.ask([*shown, {"type": "text", "text": question}], temperature=0, max_tokens=MOST_TOKENS)
+        return self._endpoint.ask([*shown, {"type": "text", "text": question}])
 
 
 def _address(picture: NDArray[np.uint8]) -> str:

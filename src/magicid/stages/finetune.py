@@ -50,8 +50,8 @@ class Finetune:
         """The sha256 of the file to start from, to be frozen with the settings; the frozen one, once the stage is done."""
         if self.start is None:
             return {}
-        if (folder / "finetune" / "manifest.jsonl").exists():
-            return {START_SHA256: RunDir.read_settings(folder)[START_SHA256]}
+        if (folder / "finetune" / "manifest.jsonl").exists() and (frozen := RunDir.read_settings(folder).get(START_SHA256)):
+            return {START_SHA256: frozen}
         check_weights(self.start)
         return {START_SHA256: sha256(self.start)}
 

@@ -11,6 +11,7 @@ from magicid.core.checks import at_least, positive
 from magicid.core.records import STRANGERS, Adapter, Prompt, Video
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
+from magicid.language.scenes import PRONOUNS
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.clips import Wanted, make_clips
@@ -60,12 +61,19 @@ class Generate:
         return range(self.seeds)
 
     def _words(self, run: Run) -> Sequence[str]:
-        return SOMEBODY_DRAWN if run.common.base == EMBEDDED else SOMEBODY
+        if run.common.base == EMBEDDED:
+            return SOMEBODY_DRAWN
+        return somebody(run.dir.settings().get("prompts.class_word") or run.common.trigger.split()[-1])
 
     def _clip(self, run: Run, method: str, origin: str, prompt: Prompt, index: int) -> Wanted:
         stage = METHODS[method]
         seed = item_seed(run.common.seed, "generate", prompt.id, index)  # the same noise for every method
         return Wanted(f"{origin}-{prompt.number}-{index}", origin, prompt.text, seed, stage, float(stage is not None))
+
+
+def somebody(class_word: str) -> Sequence[str]:
+    """Words for strangers; where prompts about such a person say "his" or "her", those that agree."""
+    return (f"a {class_word.lower()}",) if class_word.lower() in PRONOUNS else SOMEBODY
 
 
 def strangers(prompts: Sequence[Prompt], trigger: str, words: Sequence[str], count: int) -> list[Prompt]:

@@ -14,11 +14,11 @@ import numpy as np
 from magicid.core.checks import at_least, one_of
 from magicid.core.errors import DataError, UsageError
 from magicid.core.records import Prompt
-from magicid.core.run import EMBEDDED, Run
+from magicid.core.run import EMBEDDED, Common, Run
 from magicid.core.seeds import item_seed
 from magicid.language.endpoint import Endpoint
 from magicid.language.scenes import listed
-from magicid.language.writer import written
+from magicid.language.writer import Ask, written
 
 Source = Literal["auto", "grammar", "list", "endpoint", "local"]
 _BUILT_IN = "choose --prompts.source grammar or list for the built-in prompts."
@@ -57,18 +57,30 @@ class Prompts:
     def run(self, run: Run) -> Sequence[Prompt]:
         """Write both sets; the evaluation's prompts do not occur in the repository."""
         self.check()
-        total = self.repository + self.evaluation
-        sources = {"grammar": _grammar, "list": self._listed, "endpoint": self._asked, "local": self._local}
-        texts = list(dict.fromkeys(sources[self._source(run)](run, total)))
-        if len(texts) < total:
-            raise DataError(
-                f"{len(texts)} different prompts, {total} are needed; lower --prompts.repository or --prompts.evaluation."
-            )
+        texts, total = self._texts(run.common), self.repository + self.evaluation
         splits = ["repository"] * self.repository + ["evaluation"] * self.evaluation
         chosen = list(zip(texts, splits, strict=False))
         return [Prompt(f"prompt-{i:03d}", text, split) for i, (text, split) in enumerate(run.each("prompts", chosen, total))]
 
-    def _source(self, run: Run) -> str:
+    def ready(self, common: Common) -> None:
+        """Refuse, before anything is made, a source that is not there, and more prompts than the built-in ones."""
+        source = self._source(common)
+        if source == "local":
+            self._instruct(common)
+        elif source != "endpoint":
+            self._texts(common)
+
+    def _texts(self, common: Common) -> list[str]:
+        total = self.repository + self.evaluation
+        sources = {"grammar": _grammar, "list": self._listed, "endpoint": self._asked, "local": self._local}
+        texts = list(dict.fromkeys(sources[self._source(common)](common, total)))
+        if len(texts) < total:
+            raise DataError(
+                f"{len(texts)} different prompts, {total} are needed; lower --prompts.repository or --prompts.evaluation."
+            )
+        return texts
+
+    def _source(self, common: Common) -> str:
         configured = Endpoint.configured("LLM", _BUILT_IN) is not None
         if self.source == "endpoint" and not configured:
             raise UsageError("prompts.source 'endpoint' needs MAGICID_LLM_URL; set it, or choose auto, grammar, list or local.")
@@ -76,28 +88,30 @@ class Prompts:
             return self.source
         if configured:
             return "endpoint"
-        return "grammar" if run.common.base == EMBEDDED else "list"
+        return "grammar" if common.base == EMBEDDED else "list"
 
-    def _listed(self, run: Run, count: int) -> list[str]:
-        return listed(run.common.trigger, self.word_for(run.common.trigger))[:count]
+    def _listed(self, common: Common, count: int) -> list[str]:
+        return listed(common.trigger, self.word_for(common.trigger))[:count]
 
-    def _asked(self, run: Run, count: int) -> list[str]:
-        endpoint, trigger = Endpoint.configured("LLM", _BUILT_IN), run.common.trigger
+    def _asked(self, common: Common, count: int) -> list[str]:
+        endpoint, trigger = Endpoint.configured("LLM", _BUILT_IN), common.trigger
         assert endpoint is not None, "the source 'endpoint' without an endpoint"
 
         def ask(question: str, number: int) -> str:
-            return endpoint.ask(question, seed=run.common.seed + number)
+            return endpoint.ask(question, seed=common.seed + number)
 
         return written(ask, count, trigger, self.word_for(trigger))
 
-    def _local(self, run: Run, count: int) -> list[str]:
+    def _local(self, common: Common, count: int) -> list[str]:
+        return written(self._instruct(common), count, common.trigger, self.word_for(common.trigger))
+
+    def _instruct(self, common: Common) -> Ask:
         from magicid.language.instruct import Instruct
 
-        trigger = run.common.trigger
-        return written(Instruct(self.model, run.common.seed), count, trigger, self.word_for(trigger))
+        return Instruct(self.model, common.seed)
 
 
-def _grammar(run: Run, count: int) -> list[str]:
+def _grammar(common: Common, count: int) -> list[str]:
     from magicid.avatar.prompts import describe
     from magicid.avatar.truth import VOCABULARIES, random_truth
 
@@ -108,9 +122,9 @@ def _grammar(run: Run, count: int) -> list[str]:
             f"{count} prompts; the grammar has {most:,} combinations of {', '.join(said)}."
             " Lower --prompts.repository or --prompts.evaluation."
         )
-    rng = np.random.default_rng(item_seed(run.common.seed, "prompts"))
+    rng = np.random.default_rng(item_seed(common.seed, "prompts"))
     found: dict[str, str] = {}
     while len(found) < count:
         truth = random_truth(rng)
-        found.setdefault(repr([getattr(truth, field) for field in said]), describe(truth, rng, run.common.trigger))
+        found.setdefault(repr([getattr(truth, field) for field in said]), describe(truth, rng, common.trigger))
     return list(found.values())
