@@ -8,7 +8,7 @@ from magicid.core.device import device, fast_dtype
 from magicid.core.errors import DataError
 from magicid.core.pulse import waiting
 from magicid.core.seeds import item_seed
-from magicid.language.hub import opened
+from magicid.language.pretrained import load_pretrained
 
 MOST_TOKENS = 4_000  # of a reply
 
@@ -20,12 +20,13 @@ class Instruct:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self._seed = seed
-        self._tokenizer: Any = opened(AutoTokenizer, name, "prompts.model")
+        self._tokenizer: Any = load_pretrained(AutoTokenizer, name, "prompts.model")
         if not self._tokenizer.chat_template:
             raise DataError(f"prompts.model {name!r}: no chat template, so it takes no instructions; name an instruct model.")
         where = device()
         dtype = fast_dtype(where)
-        self._model: Any = opened(AutoModelForCausalLM, name, "prompts.model", use_safetensors=True, dtype=dtype).to(where).eval()
+        model: Any = load_pretrained(AutoModelForCausalLM, name, "prompts.model", use_safetensors=True, dtype=dtype)
+        self._model = model.to(where).eval()
 
     def __call__(self, question: str, number: int) -> str:
         """The reply; the same question with another number gets another one."""

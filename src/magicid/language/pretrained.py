@@ -12,7 +12,7 @@ from magicid.core.pulse import waiting
 from magicid.core.weights import check_folder
 
 
-def opened(kind: Any, name: str, role: str, **options: Any) -> Any:
+def load_pretrained(kind: Any, name: str, role: str, **options: Any) -> Any:
     """`kind.from_pretrained` of a hub id or folder; what goes wrong is one line that begins with `role`.
 
     `DataError` where there is no such model, `UsageError` where a package that it needs is not installed.
