@@ -182,6 +182,7 @@ def _finish(run: Run, name: str, part: Stage) -> None:
             raise _smaller(run, name, part) from error
         raise
     run.dir.publish(name, records)
+    run.forget_judges()  # what is trained next needs the memory
 
 
 SMALLER = {"chunk": 1, "recompute": "blocks"}  # settings that need less memory, as `optimize` has them

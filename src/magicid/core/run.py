@@ -165,6 +165,10 @@ class Run:
         judges: Judges = tables.load(tables.JUDGES, "judges", self.common.judges)(replace(self.common, **kept))
         return judges
 
+    def forget_judges(self) -> None:
+        """Let their models go, and the memory they take; they are read anew where they are asked again."""
+        self.__dict__.pop("judges", None)
+
     @cached_property
     def negative(self) -> "Condition":
         """The condition of the empty prompt, for guidance."""

@@ -31,6 +31,19 @@ def load_pretrained(kind: Any, name: str, role: str, **options: Any) -> Any:
         raise DataError(f"{role} {name!r}: {where} ({_first(error)}). {remedy}.") from error
 
 
+def described(name: str, role: str) -> Any:
+    """A model's configuration, which says at once whether the model is there; `DataError` also for a folder without weights.
+
+    Of a model of the hub nothing more is fetched yet.
+    """
+    from transformers import AutoConfig
+
+    found = load_pretrained(AutoConfig, name, role)
+    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
+        raise DataError(f"{role} {name!r}: a configuration without weights; put the model's .safetensors beside its config.json.")
+    return found
+
+
 def _first(error: BaseException) -> str:
     """What an error says first, shortened."""
     lines = str(error).strip().splitlines() or [type(error).__name__]

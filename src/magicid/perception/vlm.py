@@ -15,7 +15,7 @@ from PIL import Image
 from magicid.core.device import device, fast_dtype
 from magicid.core.pulse import waiting
 from magicid.language.endpoint import Endpoint
-from magicid.language.pretrained import load_pretrained
+from magicid.language.pretrained import described, load_pretrained
 
 MOST_TOKENS = 100  # of a reply; the rubric's object has about 30
 ROLE = "vlm"
@@ -28,11 +28,9 @@ class LocalVlm:
     """
 
     def __init__(self, name: str) -> None:
-        from transformers import AutoConfig
-
         self._name = name
         self._turn = threading.Lock()  # tokenizers are not for several threads at once
-        load_pretrained(AutoConfig, name, ROLE)  # a misspelt name is told before anything is trained
+        described(name, ROLE)  # a misspelt name is told before anything is trained
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
