@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
@@ -29,9 +30,9 @@ from magicid.media.photo import read_photo, write_png
 from magicid.media.video import read_video
 from magicid.metrics import leakage
 from magicid.metrics.picture import EDGE, LABEL, SIDE, write_picture
-from magicid.pipeline import generate_clip, print_result, run_pipeline
+from magicid.pipeline import _finish, generate_clip, print_result, run_pipeline
 from magicid.stages.generate import Generate
-from tests.doubles import RED, picture
+from tests.doubles import RED, fake_run, picture
 from tests.small_run import QUIET, SMALL
 
 pytestmark = pytest.mark.usefixtures("judges")
@@ -47,6 +48,19 @@ def test_running_again_finds_nothing_left_to_do(common: Common, finished: Path, 
     run_pipeline(common, SMALL, finished, Console()).close()
     assert "nothing left to do" in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_the_judges_models_are_let_go_after_a_stage(tmp_path: Path) -> None:
+    run, seen = fake_run(tmp_path / "run", tmp_path), []
+
+    class Looks:
+        def run(self, run: Run) -> list[records.Prompt]:
+            seen.append(weakref.ref(run.judges.text_reward))
+            return []
+
+    _finish(run, "prompts", Looks())
+    assert seen[0]() is None
+    run.dir.close()
 
 
 def test_other_settings_are_refused_with_the_difference(common: Common, finished: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from magicid.cli import main
 from magicid.core import tables
 from magicid.core.interfaces import Judges
+from magicid.core.run import Common
 from magicid.media.photo import write_png
 from magicid.metrics.intake import advice
 from magicid.perception.face import Pose
@@ -110,6 +111,29 @@ def test_drawn_people_are_seen_by_their_judges(capsys: pytest.CaptureFixture[str
     assert main(["prepare", str(EXAMPLES / "ava"), "--judges", "avatar"]) == 0
     said = capsys.readouterr().out
     assert "11 of 11 photos kept, 4 of them held out." in said and "poses: 7 frontal" in said
+
+
+def test_who_is_not_drawn_is_sent_to_the_judges_of_real_people(capsys: pytest.CaptureFixture[str], photos: Path) -> None:
+    for name in "ab":
+        write_png(photos / f"{name}.png", picture())
+    assert main(["prepare", str(photos), "--out", "run"]) == 3
+    said = "magicid: a.png: 0 faces; need exactly 1. Choose one that shows the face, or drop it. The judges 'avatar' know drawn"
+    assert capsys.readouterr().err.startswith(f"{said} people only; for others set --judges real. (and 1 more")
+
+
+def test_the_preview_takes_the_networks_of_a_run(
+    capsys: pytest.CaptureFixture[str], photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def judges(common: Common) -> Judges:
+        asked.append((common.detector, common.face_reward))
+        return fake_judges()
+
+    monkeypatch.setattr("tests.test_preview.fakes", judges)
+    assert told(capsys, photos, GOOD, "--detector", "yunet", "--face-reward", "auraface")[0] == 0
+    assert asked == [("yunet", "auraface")]
+    assert told(capsys, photos, GOOD, "--judges", "avatar", "--face-reward", "sface")[0] == 2
 
 
 @pytest.mark.parametrize(

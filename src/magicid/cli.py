@@ -16,7 +16,7 @@ from typing import Annotated, Any, TypeVar
 
 from magicid.core import tables
 from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError, out_of_memory
-from magicid.core.files import disk_full, no_room
+from magicid.core.files import disk_full, no_room, writable
 from magicid.core.pulse import listening, pulse, watched
 
 T = TypeVar("T")
@@ -31,23 +31,9 @@ def prepare(arguments: Sequence[str]) -> None:
     """Look at photos: which will do, and what they lack; with --out RUN, the first stage of a run."""
     if any(word.split("=")[0] == "--out" for word in arguments):
         return _run(arguments, "prepare")
-    import tyro
+    from magicid.preview import Preview
 
-    from magicid.preview import preview
-    from magicid.stages.prepare import Prepare
-
-    @dataclass(frozen=True)
-    class Arguments:
-        photos: tyro.conf.Positional[Path]  # a folder with photos of one person
-        judges: str = "real"  # who looks; "avatar" knows drawn people only
-        report: Path | None = None  # also write what was seen as a page, FILE.html
-        prepare: Prepare = field(default_factory=Prepare)
-
-    about = "Look at photos and write nothing. With --out RUN: the first stage of a run (magicid run --help)."
-    asked = _parse(Arguments, arguments, "magicid prepare", about)
-    if asked.report and not _writable(asked.report):
-        raise UsageError(f"{asked.report}: a page is one file in a folder that can be written. Choose another --report.")
-    return preview(asked.photos, asked.judges, asked.prepare, asked.report)
+    return _parse(Preview, arguments, "magicid prepare").run()
 
 
 def generate(arguments: Sequence[str]) -> None:
@@ -68,7 +54,7 @@ def generate(arguments: Sequence[str]) -> None:
     asked = _parse(Arguments, arguments, "magicid generate")
     if asked.steps < 1:
         raise UsageError(f"steps {asked.steps}: a clip is drawn in at least 1. Choose another --steps.")
-    if asked.out and not _writable(asked.out):
+    if asked.out and not writable(asked.out):
         raise UsageError(f"{asked.out}: a clip is one file in a folder that can be written. Choose another --out.")
     if asked.out and asked.out.suffix.lower() != ".mp4":
         raise UsageError(f"{asked.out}: clips are written as .mp4. Choose another --out.")
@@ -250,12 +236,6 @@ def _preset(arguments: Sequence[str]) -> tuple[list[str], str]:
         del rest[at : at + 2]
         tables.check(PRESETS, "preset", preset)
     return rest, preset
-
-
-def _writable(path: Path) -> bool:
-    """Whether a file can be put there; folders on the way to it may be missing."""
-    nearest = next((parent for parent in path.absolute().parents if parent.exists()), path)
-    return not path.is_dir() and nearest.is_dir() and os.access(nearest, os.W_OK)
 
 
 def _free_name(path: Path) -> Path:

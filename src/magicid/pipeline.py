@@ -32,6 +32,8 @@ from magicid.media.video import to_frames, write_video
 from magicid.metrics import leakage
 from magicid.metrics.picture import METHODS, write_picture
 from magicid.metrics.report import write_report
+from magicid.perception.model_files import MODELS
+from magicid.perception.text_judges import DEFAULTS
 from magicid.stages.evaluate import Evaluate
 from magicid.stages.finetune import Finetune
 from magicid.stages.generate import Generate
@@ -44,6 +46,9 @@ from magicid.stages.score import Score
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.sampling import sample
+
+PLACES = ("base", "face_reward", "face_report", "text_reward", "text_report", "prompts.model", "score.flow_weights")
+OWN = {"", EMBEDDED, *MODELS, *DEFAULTS}  # names that are no places, whatever lies in the folder of the command
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,9 @@ PRESETS = {
 
 def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
     """All settings as "stage.field" -> plain value, as `settings.yaml` holds them; paths are absolute."""
-    if common.base != EMBEDDED and Path(common.base).is_dir():
-        common = dataclasses.replace(common, base=str(Path(common.base).resolve()))
-    return {"version": __version__} | _plain({"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline))
+    flat = {"version": __version__} | _plain({"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline))
+    places = {key: _whole(flat[key]) for key in PLACES}
+    return flat | places | {"detector": ",".join(map(_whole, common.detector.split(",")))}
 
 
 def stored(folder: Path) -> tuple[Common, Pipeline]:
@@ -88,6 +93,14 @@ def stored(folder: Path) -> tuple[Common, Pipeline]:
     found |= {key: Path(found[key]) for key in ("photos", "finetune.start") if found.get(key)}
     common = filled(Common, found)
     return common, Pipeline(**{name: filled(type(getattr(Pipeline(), name)), found, f"{name}.") for name in tables.STAGES})
+
+
+def _whole(asked: str) -> str:
+    """A file or folder by its absolute path, alone or after "NAME:"; names of our own and those of the hub stay."""
+    name, colon, path = asked.partition(":")
+    if colon and path and Path(path).exists():
+        return f"{name}:{Path(path).resolve()}"
+    return str(Path(asked).resolve()) if asked not in OWN and Path(asked).exists() else asked
 
 
 def _plain(nested: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -116,7 +129,7 @@ def run_pipeline(
     weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
     if said := check_device(weights):
         _say(console, said)
-    start = pipeline.finetune.start_digest(out)
+    files = pipeline.finetune.start_digest(out) | pipeline.score.weights_digest()
     if not out.exists():
         find_photos(common.photos)  # a misspelt name must leave nothing behind
     folder = RunDir(out)
@@ -127,7 +140,7 @@ def run_pipeline(
         run.judges.ready()
     if "prompts" in left:
         pipeline.prompts.ready(common)
-    folder.freeze(flatten(common, pipeline) | run.models | start, flatten(Common(common.photos), Pipeline()))
+    folder.freeze(flatten(common, pipeline) | run.models | files, flatten(Common(common.photos), Pipeline()))
     refuse_other_photos(folder, common.photos)
     if not left:
         _say(console, f"{out}: nothing left to do.")
@@ -172,6 +185,7 @@ def _finish(run: Run, name: str, part: Stage) -> None:
             raise _smaller(run, name, part) from error
         raise
     run.dir.publish(name, records)
+    run.forget_judges()  # what is trained next needs the memory
 
 
 SMALLER = {"chunk": 1, "recompute": "blocks"}  # settings that need less memory, as `optimize` has them

@@ -20,6 +20,7 @@ from magicid.core.run_dir import Journal, RunDir
 from magicid.pipeline import PRESETS, Pipeline, flatten
 from magicid.stages.prompts import Prompts
 from magicid.stages.sample import Sample
+from magicid.stages.score import Score as ScoreStage
 from tests.doubles import fake_run
 
 MANY = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
@@ -56,6 +57,19 @@ def test_settings_come_back_from_yaml_as_they_were(
     pipeline = dataclasses.replace(PRESETS[preset], sample=Sample(strengths=(strength, 1.0)), prompts=Prompts(repository=count))
     flat = flatten(common, pipeline)
     assert bits(yaml.safe_load(yaml.safe_dump(flat, sort_keys=False))) == bits(flat)
+
+
+def test_places_are_whole_and_names_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("base", "clip", "sface", "a,b.onnx", "raft.safetensors"):
+        (tmp_path / name).mkdir()  # a folder or a file, it is all the same
+    common = Common(Path("photos"), base="base", detector="yunet:a,rfb:base", face_reward="sface:a,b.onnx", face_report="sface")
+    common = dataclasses.replace(common, text_reward="vlm:owner/name", text_report="clip:./clip")
+    flat = flatten(common, Pipeline(prompts=Prompts(model="base"), score=ScoreStage("raft", "raft.safetensors")))
+    assert flat["base"] == flat["prompts.model"] == f"{tmp_path}/base" and flat["detector"] == f"yunet:a,rfb:{tmp_path}/base"
+    assert flat["face_reward"] == f"sface:{tmp_path}/a,b.onnx" and flat["face_report"] == "sface"
+    assert flat["text_reward"] == "vlm:owner/name" and flat["text_report"] == f"clip:{tmp_path}/clip"
+    assert flat["score.flow_weights"] == f"{tmp_path}/raft.safetensors"
 
 
 @FEW

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from magicid.core.errors import DataError
+from magicid.core.weights import write_weights
 from magicid.media.video import evenly
 from magicid.perception import clip
 from magicid.perception.clip import ClipEncoder, parts
@@ -84,5 +85,8 @@ def test_frames_are_the_first_the_last_and_those_between() -> None:
 
 def test_another_kind_of_model_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(DataError, match=r"^clip '.*': a configuration without weights; put the model's \.safetensors beside"):
+        ClipEncoder(str(tmp_path))
+    write_weights(tmp_path / "model.safetensors", {"a": torch.zeros(1)})
     with pytest.raises(DataError, match=r"^clip '.*': a model of the kind 'bert', not CLIP; name one that"):
         ClipEncoder(str(tmp_path))

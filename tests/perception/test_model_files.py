@@ -58,6 +58,16 @@ def test_a_file_that_changes_is_looked_at_anew(tmp_path: Path) -> None:
     assert local_model("sface", tmp_path) is None
 
 
+def test_a_folder_that_cannot_be_read_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lay(tmp_path / "models", "net.onnx", CONTENT["sface"])
+
+    def forbidden(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", forbidden)  # chmod does not keep root out
+    assert local_model("sface", tmp_path) is None
+
+
 def test_what_the_user_names_is_taken(tmp_path: Path) -> None:
     own, copy = lay(tmp_path, "own.onnx", b"trained at home"), lay(tmp_path, "copy.onnx", CONTENT["rfb"])
     assert find_model(f"sface:{own}") == own and model_name(f"sface:{own}") == "sface"

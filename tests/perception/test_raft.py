@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from magicid.core.errors import DataError, UsageError
+from magicid.core.files import sha256
 from magicid.core.weights import write_weights
 from magicid.perception.motion import subject_motion
 from magicid.perception.optical_flow import dis, estimator, estimator_of, flow
@@ -93,6 +94,8 @@ def test_its_weights_may_be_a_file(tmp_path: Path) -> None:
     write_weights(file, {"speed": torch.tensor([6.0])})
     assert Raft(str(file))(*pictures())[..., 0].max() == 6
     Score(flow="raft", flow_weights=str(file)).check()
+    assert Score(flow="raft", flow_weights=str(file)).weights_digest() == {"score.flow_weights_sha256": sha256(file)}
+    assert not Score(flow="raft").weights_digest() and not Score(flow_weights=str(file)).weights_digest()
     write_weights(file, {"pace": torch.tensor([6.0])})
     with pytest.raises(DataError, match=r"^score\.flow_weights '.*': not of torchvision's raft_large; name"):
         Raft(str(file))

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +13,12 @@ from numpy.typing import NDArray
 
 from magicid.core.errors import DataError, UsageError
 from magicid.core.interfaces import Judges
-from magicid.core.run import Common
+from magicid.core.run import Common, Run
+from magicid.core.run_dir import RunDir
 from magicid.perception import model_files, real
+from magicid.perception.model_files import MODELS
 from magicid.perception.recognisers import RECOGNISERS, Recogniser
+from magicid.perception.text_judges import DEFAULTS
 from tests.doubles import FakeDetector, FakeVideoText
 
 
@@ -38,15 +42,30 @@ def onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", there)
 
 
+@pytest.fixture
+def net(tmp_path: Path) -> Path:
+    (tmp_path / "net.onnx").touch()
+    return tmp_path / "net.onnx"
+
+
 @pytest.mark.parametrize(("name", "seen"), [("sface", (255, 51, 102)), ("auraface", (1, -0.6, -0.2))])
-def test_a_network_sees_red_first_in_its_own_range(onnxruntime: None, name: str, seen: tuple[float, ...]) -> None:
+def test_a_network_sees_red_first_in_its_own_range(onnxruntime: None, net: Path, name: str, seen: tuple[float, ...]) -> None:
     crops = np.full((2, 112, 112, 3), (255, 51, 102), np.uint8)
-    found = Recogniser(name, lambda: Path("net.onnx")).embed(crops)
+    found = Recogniser(name, lambda: net).embed(crops)
     assert np.allclose(found, np.array([seen] * 2) / np.linalg.norm(seen), atol=1e-4)
 
 
-def test_no_faces_have_no_embeddings_of_the_right_length(onnxruntime: None) -> None:
-    assert Recogniser("sface", lambda: Path("net.onnx")).embed(np.zeros((0, 112, 112, 3), np.uint8)).shape == (0, 3)
+def test_no_faces_have_no_embeddings_of_the_right_length(onnxruntime: None, net: Path) -> None:
+    assert Recogniser("sface", lambda: net).embed(np.zeros((0, 112, 112, 3), np.uint8)).shape == (0, 3)
+
+
+def test_what_onnxruntime_cannot_read_is_one_line(onnxruntime: None, net: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise Exception("INVALID_PROTOBUF: its classes are no one else's")
+
+    monkeypatch.setattr(Session, "__init__", broken)
+    with pytest.raises(DataError, match=r"net\.onnx: not a network that can be read; a face recogniser is an onnx file"):
+        Recogniser("sface", lambda: net).embed(np.zeros((1, 112, 112, 3), np.uint8))
 
 
 def judges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Sequence[str], **settings: str) -> Judges:
@@ -78,8 +97,11 @@ def test_reward_and_report_differ_and_free_networks_are_chosen(tmp_path: Path, m
 def test_what_rewards_does_not_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match=r"face_reward 'sface' and face_report 'sface' are one network: .* --face-report"):
         judges(tmp_path, monkeypatch, ["sface"], face_reward="sface", face_report="sface")
-    with pytest.raises(UsageError, match="text_reward 'clip' and text_report 'clip' are one network"):
-        judges(tmp_path, monkeypatch, ["sface"], text_reward="clip")
+    (tmp_path / "X").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for same in (("clip", ""), ("clip:openai/clip-vit-large-patch14", "clip"), ("clip:X", "clip:./X")):
+        with pytest.raises(UsageError, match=r"text_reward 'clip:(.*)' and text_report 'clip:\1' are one network"):
+            judges(tmp_path, monkeypatch, ["sface"], text_reward=same[0], text_report=same[1])
     own = tmp_path / "own.onnx"
     own.write_text("a network")
     renamed = judges(tmp_path, monkeypatch, [], face_reward=f"sface:{own}", face_report=f"auraface:{own}")
@@ -91,10 +113,31 @@ def test_prepare_needs_no_report_and_a_run_says_at_once_that_there_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = judges(tmp_path, monkeypatch, ["sface"])
-    assert sorted(found.models()) == ["detector_files", "face_reward", "face_reward_file"]
+    assert found.models()["evaluate.face_report_file"] == f"sha256:{MODELS['auraface'][0].sha256}"  # known, though not here
     with pytest.raises(DataError, match=r"auraface: not in .*models, and on no hub"):
         found.ready()
-    assert "evaluate.face_report_file" in judges(tmp_path, monkeypatch, ["sface", "auraface"]).models()
+    assert judges(tmp_path, monkeypatch, ["sface", "auraface"]).models() == found.models()
+
+
+def test_what_a_run_chose_it_keeps_whatever_comes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = judges(tmp_path, monkeypatch, ["mobileface"])
+    assert names(first) == ("mobileface", "sface")
+    folder = RunDir(tmp_path / "run")
+    folder.freeze(first.models())
+    (tmp_path / "models" / "sface").write_text("sface")  # fetched, for the report
+    (tmp_path / "models" / "auraface").write_text("auraface")
+    common = Common(tmp_path, judges="real")
+    assert names(Run(folder, common).judges) == ("sface", "auraface")  # nothing has begun
+    for stage in ("prepare", "score", "evaluate"):
+        folder.stage(stage)
+    monkeypatch.setitem(DEFAULTS, "vlm", "owner/newer")
+    kept = Run(folder, common).judges
+    assert names(kept) == ("mobileface", "sface") and kept.models() == first.models()
+    folder.freeze(kept.models())
+    other = Run(folder, replace(common, text_reward="vlm:owner/other")).judges
+    with pytest.raises(UsageError, match=r"score\.text_reward: vlm:Qwen/\S+ there, vlm:owner/other asked"):
+        folder.freeze(other.models())
+    folder.close()
 
 
 def test_networks_are_read_at_their_first_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,13 +148,13 @@ def test_networks_are_read_at_their_first_use(tmp_path: Path, monkeypatch: pytes
         made.append(name)
         return FakeVideoText()
 
-    there = SimpleNamespace(text_judge=text_judge, text_encoder=text_judge)
-    monkeypatch.setitem(sys.modules, "magicid.perception.text_judges", there)
+    monkeypatch.setattr(real, "text_judge", text_judge)
+    monkeypatch.setattr(real, "text_encoder", text_judge)
     found = judges(tmp_path, monkeypatch, ["sface", "auraface"])
     assert not made
     found.ready()
-    assert found.text_reward.similarity([np.zeros((1, 4, 4, 3), np.uint8)], ["p"]).tolist() == [1] and made == ["vlm", "clip"]
-    with pytest.raises(DataError, match="sface: not a network that OpenCV reads; a face recogniser is an onnx file"):
+    assert found.text_reward.similarity([np.zeros((1, 4, 4, 3), np.uint8)], ["p"]).tolist() == [1] and len(made) == 2
+    with pytest.raises(DataError, match="sface: not a network that can be read; a face recogniser is an onnx file"):
         found.face_reward.embed(np.zeros((1, 112, 112, 3), np.uint8))
 
 

@@ -116,6 +116,12 @@ def refuse_unwritable(folder: Path) -> None:
         raise UsageError(f"{folder}: {nearest} cannot be written; choose another --out.")
 
 
+def writable(path: Path) -> bool:
+    """Whether a file can be put there; folders on the way to it may be missing."""
+    nearest = next((parent for parent in path.absolute().parents if parent.exists()), path)
+    return not path.is_dir() and nearest.is_dir() and os.access(nearest, os.W_OK)
+
+
 def no_room(error: BaseException) -> bool:
     """Whether a write failed since the disk, or a quota, is full; safetensors' own class is known by name."""
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

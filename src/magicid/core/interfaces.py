@@ -126,7 +126,7 @@ class Judges:
     text_reward: VideoTextJudge
     text_report: VideoTextEncoder
     models: Callable[[], dict[str, str]] = dict  # which these are, where they are here: frozen with a run's settings
-    ready: Callable[[], None] = lambda: None  # raises where one is missing that has not been needed yet
+    ready: Callable[[], None] = lambda: None  # raises where one is missing (of the hub: unknown) that is needed later
 
 
 @dataclass(frozen=True, eq=False)

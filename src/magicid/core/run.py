@@ -3,7 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 EMBEDDED = "avatar"  # the name of the base model and the judges that come with the package
-CHOSEN = ("detector", "face_reward", "face_report", "text_reward", "text_report")  # settings of the judges of real people
+CHOSEN = {  # settings of the judges of real people -> the first stage that needs each
+    "detector": "prepare",
+    "face_reward": "prepare",
+    "face_report": "evaluate",
+    "text_reward": "score",
+    "text_report": "evaluate",
+}
 WEIGHTS = Path(__file__).parent.parent / "avatar" / "weights"
 
 
@@ -149,9 +155,19 @@ class Run:
 
     @cached_property
     def judges(self) -> "Judges":
-        """The reward and report encoders."""
-        judges: Judges = tables.load(tables.JUDGES, "judges", self.common.judges)(self.common)
+        """The reward and report encoders; what the run chose itself stays chosen, once a stage has begun with it."""
+        frozen = self.dir.settings() if (self.dir.root / "settings.yaml").exists() else {}
+        kept = {
+            name: frozen[key]
+            for name, stage in CHOSEN.items()
+            if not getattr(self.common, name) and (key := f"{stage}.{name}") in frozen and self.dir.begun(stage)
+        }
+        judges: Judges = tables.load(tables.JUDGES, "judges", self.common.judges)(replace(self.common, **kept))
         return judges
+
+    def forget_judges(self) -> None:
+        """Let their models go, and the memory they take; they are read anew where they are asked again."""
+        self.__dict__.pop("judges", None)
 
     @cached_property
     def negative(self) -> "Condition":

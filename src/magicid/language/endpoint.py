@@ -32,8 +32,8 @@ class Endpoint:
     @classmethod
     def configured(cls, kind: str, remedy: str, model: str = "") -> "Endpoint | None":
         """That of MAGICID_{kind}_URL, or None; `model` goes before MAGICID_{kind}_MODEL."""
-        url, named, key = (os.environ.get(f"MAGICID_{kind}_{part}", "") for part in ("URL", "MODEL", "KEY"))
-        return cls(url.rstrip("/"), model or named or "default", remedy, key) if url else None
+        url, key = (os.environ.get(f"MAGICID_{kind}_{part}", "") for part in ("URL", "KEY"))
+        return cls(url.rstrip("/"), model or named_model(kind), remedy, key) if url else None
 
     def ask(self, content: str | list[dict[str, Any]], **settings: Any) -> str:
         """The reply to one message of a user; `DataError` where there is none.
@@ -61,6 +61,11 @@ class Endpoint:
                     raise
             waiting(partial(time.sleep, pause), "endpoint")
         return waiting(partial(_fetched, request), "endpoint")
+
+
+def named_model(kind: str) -> str:
+    """The model that MAGICID_{kind}_MODEL names; "default", which servers of one model take, where there is none."""
+    return os.environ.get(f"MAGICID_{kind}_MODEL", "") or "default"
 
 
 def _fetched(request: urllib.request.Request) -> bytes:

@@ -9,7 +9,7 @@ from magicid.core.device import device, fast_dtype
 from magicid.core.errors import DataError
 from magicid.core.pulse import waiting
 from magicid.core.seeds import item_seed
-from magicid.language.hub import opened
+from magicid.language.pretrained import load_pretrained
 
 MOST_TOKENS = 4_000  # of a reply
 
@@ -21,7 +21,7 @@ class Instruct:
         from transformers import AutoTokenizer
 
         self._name, self._seed = name, seed
-        self._tokenizer: Any = opened(AutoTokenizer, name, "prompts.model")
+        self._tokenizer: Any = load_pretrained(AutoTokenizer, name, "prompts.model")
         if not self._tokenizer.chat_template:
             raise DataError(f"prompts.model {name!r}: no chat template, so it takes no instructions; name an instruct model.")
 
@@ -30,7 +30,8 @@ class Instruct:
         from transformers import AutoModelForCausalLM
 
         where = device()
-        model = opened(AutoModelForCausalLM, self._name, "prompts.model", use_safetensors=True, dtype=fast_dtype(where))
+        dtype = fast_dtype(where)
+        model = load_pretrained(AutoModelForCausalLM, self._name, "prompts.model", use_safetensors=True, dtype=dtype)
         return model.to(where).eval()
 
     def __call__(self, question: str, number: int) -> str:

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from magicid.core.device import device
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Frames
-from magicid.language.hub import opened
+from magicid.language.pretrained import described, load_pretrained
 from magicid.media.video import evenly
 
 FRAMES = 16
@@ -30,11 +30,9 @@ class ClipEncoder:
     """A `VideoTextEncoder`; `name` is a hub id or a folder. Weights are loaded at first use, in fp32."""
 
     def __init__(self, name: str) -> None:
-        from transformers import AutoConfig
-
         self._name = name
         self._turn = threading.Lock()  # tokenizers are not for several threads at once
-        kind = opened(AutoConfig, name, ROLE).model_type
+        kind = described(name, ROLE).model_type
         if kind != "clip":
             raise DataError(
                 f"{ROLE} {name!r}: a model of the kind {kind!r}, not CLIP; name one that transformers' CLIPModel loads."
@@ -45,8 +43,8 @@ class ClipEncoder:
         """The tokenizer, the image processor and the model."""
         from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
-        model = opened(CLIPModel, self._name, ROLE, use_safetensors=True, dtype=torch.float32)
-        tokenizer, processor = (opened(kind, self._name, ROLE) for kind in (AutoTokenizer, AutoImageProcessor))
+        model = load_pretrained(CLIPModel, self._name, ROLE, use_safetensors=True, dtype=torch.float32)
+        tokenizer, processor = (load_pretrained(kind, self._name, ROLE) for kind in (AutoTokenizer, AutoImageProcessor))
         return tokenizer, processor, model.to(device()).eval()
 
     def similarity(self, clips: Sequence[Frames], sentences: Sequence[str]) -> NDArray[np.float32]:

@@ -95,8 +95,8 @@ def look_at(
     faces = detector.detect(image[None])[0]
     seen = replace(seen, faces=len(faces), picture=_thumbnail(image), mark=fingerprint(image))
     if len(faces) != 1:
-        known = " (the judges 'avatar' know drawn people only)" if drawn else ""
-        remedy = "Crop it to the one meant, or drop it." if faces else f"Choose one that shows the face{known}, or drop it."
+        known = " The judges 'avatar' know drawn people only; for others set --judges real." if drawn else ""
+        remedy = "Crop it to the one meant, or drop it." if faces else f"Choose one that shows the face, or drop it.{known}"
         return replace(seen, problem=f"{count(len(faces), 'face')}; need exactly 1. {remedy}")
     portrait = _portrait(image, faces[0], crop_size)
     seen = replace(seen, portrait=portrait, warnings=_warnings(image, faces[0], portrait))

@@ -17,8 +17,9 @@ from typing import TypeVar
 import cv2
 
 from magicid.core import tables
-from magicid.core.errors import DataError, UsageError
+from magicid.core.errors import DataError, UsageError, out_of_memory
 from magicid.core.files import sha256
+from magicid.core.pulse import pulse
 
 T = TypeVar("T")
 FOLDERS = ("models", "weights")  # beside the photos, or up to two levels above them
@@ -123,15 +124,9 @@ def find_model(asked: str, near: Path | None = None) -> Path:
 def local_model(name: str, near: Path | None = None) -> Path | None:
     """The file of a model where it is on this machine already."""
     known = {file.sha256: file for file in MODELS[name]}
-    for folder in _folders(near):
-        for path in sorted(path for path in folder.iterdir() if path.is_file() and os.access(path, os.R_OK)):
-            if path.stat().st_size <= _LARGEST and model_hash(path) in known:
-                return path
-    for file in known.values():
-        cached = _cached(file)
-        if cached and model_hash(cached) == file.sha256:
-            return cached
-    return None
+    around = (path for folder in _folders(near) for path in _files(folder) if model_hash(path) in known)
+    cached = (path for file in known.values() if (path := _cached(file)) and model_hash(path) == file.sha256)
+    return next(around, None) or next(cached, None)
 
 
 def model_hash(path: Path) -> str:
@@ -140,21 +135,30 @@ def model_hash(path: Path) -> str:
     return _hash(path, state.st_size, state.st_mtime_ns)
 
 
+def known_hash(asked: str, near: Path | None = None) -> str:
+    """The sha256 of a model's file, as `find_model` takes it; where it is not here, that of the one which is fetched."""
+    name = model_name(asked)
+    path = find_model(asked, near) if asked != name else local_model(name, near)
+    return model_hash(path) if path else MODELS[name][0].sha256
+
+
 def choose_model(names: Sequence[str], near: Path | None = None) -> str:
     """The first of them that is on this machine; where none is, the first, which is then fetched."""
     return next((name for name in names if local_model(name, near)), names[0])
 
 
-def opened(path: Path, what: str, read: Callable[[], T]) -> T:
-    """What `read` makes of a file of OpenCV's; `DataError` where it is none."""
+def open_network(path: Path, what: str, read: Callable[[], T]) -> T:
+    """What `read`, of OpenCV or onnxruntime, makes of a network's file; `DataError` where it is none."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; {what} is an onnx file. Name the one that holds it.")
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # its warnings are about targets that nobody chose
     try:
         return read()
-    except cv2.error as error:
-        raise DataError(f"{path}: not a network that OpenCV reads; {what} is an onnx file. Fetch it again.") from error
+    except Exception as error:  # onnxruntime's classes have no common one
+        if out_of_memory(error):
+            raise
+        raise DataError(f"{path}: not a network that can be read; {what} is an onnx file. Fetch it again.") from error
     finally:
         cv2.utils.logging.setLogLevel(level)
 
@@ -163,11 +167,22 @@ def _folders(near: Path | None) -> Iterator[Path]:
     """Those that exist, of MAGICID_MODELS and around the photos."""
     named = [Path(part) for part in os.environ.get("MAGICID_MODELS", "").split(os.pathsep) if part]
     levels = [near.resolve(), *near.resolve().parents[:2]] if near else []
-    yield from (folder for folder in [*named, *(level / name for level in levels for name in FOLDERS)] if folder.is_dir())
+    around = [level / name for level in levels for name in FOLDERS]
+    yield from (folder for folder in [*named, *around] if os.access(folder, os.X_OK) and folder.is_dir())
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files of a folder that may be networks; none where it cannot be read."""
+    try:
+        found = [path for path in sorted(folder.iterdir()) if path.is_file() and os.access(path, os.R_OK)]
+    except OSError:
+        return []
+    return [path for path in found if path.stat().st_size <= _LARGEST]
 
 
 @cache
 def _hash(path: Path, size: int, changed_ns: int) -> str:
+    pulse("digest", path.name)
     return sha256(path)
 
 

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from magicid.core.errors import UsageError
 from magicid.core.interfaces import FaceDetector, Frames, Judges
 from magicid.core.late import Late
-from magicid.core.run import Common
-from magicid.perception.model_files import choose_model, find_model, local_model, model_hash, model_name
+from magicid.core.run import CHOSEN, Common
+from magicid.perception.model_files import choose_model, find_model, known_hash, model_hash, model_name
 from magicid.perception.recognisers import RECOGNISERS, Recogniser
-from magicid.perception.text_judges import text_encoder, text_judge
+from magicid.perception.text_judges import text_encoder, text_judge, whole_name
 from magicid.perception.yunet import real_faces
 
 DETECTORS = ("yunet", "rfb")  # one that gives landmarks, and one that must agree
@@ -37,16 +37,18 @@ def real(common: Common) -> Judges:
     detector, detector_files = _detector(common.detector, near)
     reward_name = common.face_reward or _choice(common.face_report, near)
     report_name = common.face_report or _choice(reward_name, near)
-    text = (common.text_reward or TEXT_REWARD, common.text_report or TEXT_REPORT)
+    text = (whole_name(common.text_reward or TEXT_REWARD), whole_name(common.text_report or TEXT_REPORT))
     _refuse_leak("face", reward_name, report_name, model_name(reward_name) == model_name(report_name))
     _refuse_leak("text", *text, text[0] == text[1])
     reward, report = _recogniser(reward_name, near), _recogniser(report_name, near)
-    needed = {"face_reward": reward_name, "face_reward_file": _named(reward.path()), "detector_files": detector_files}
+    used = {"face_reward": model_name(reward_name), "face_report": model_name(report_name)}
+    used |= {"text_reward": text[0], "text_report": text[1]}
+    frozen = {f"{CHOSEN[name]}.{name}": model for name, model in used.items()}
+    frozen |= {"face_reward_file": _named(reward.path()), "detector_files": detector_files}
     judges = TextJudge(text_judge, text[0]), TextJudge(text_encoder, text[1])
 
     def models() -> dict[str, str]:
-        here = report_name != model_name(report_name) or local_model(report_name, near)
-        return needed | ({"evaluate.face_report_file": _named(report.path())} if here else {})
+        return frozen | {"evaluate.face_report_file": f"sha256:{known_hash(report_name, near)}"}
 
     def ready() -> None:
         _refuse_leak("face", reward_name, report_name, model_hash(report.path()) == model_hash(reward.path()))

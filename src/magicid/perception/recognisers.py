@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from magicid.core.interfaces import Frames
 from magicid.core.late import Late
-from magicid.perception.model_files import opened
+from magicid.perception.model_files import open_network
 
+_WHAT = "a face recogniser"
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]  # one crop (1, 3, 112, 112) -> (1, D)
 
 
@@ -66,13 +67,13 @@ def network(path: Path) -> Forward:
         return _by_opencv(path)
     there = set(onnxruntime.get_available_providers())
     wanted = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
-    session = onnxruntime.InferenceSession(str(path), providers=wanted)
+    session = open_network(path, _WHAT, lambda: onnxruntime.InferenceSession(str(path), providers=wanted))
     name = session.get_inputs()[0].name
     return lambda blob: np.asarray(session.run(None, {name: blob})[0], np.float32)
 
 
 def _by_opencv(path: Path) -> Forward:
-    net, turn = opened(path, "a face recogniser", lambda: cv2.dnn.readNet(str(path))), threading.Lock()
+    net, turn = open_network(path, _WHAT, lambda: cv2.dnn.readNet(str(path))), threading.Lock()
 
     def forward(blob: NDArray[np.float32]) -> NDArray[np.float32]:
         with turn:  # a net holds its input

@@ -15,7 +15,7 @@ from PIL import Image
 from magicid.core.device import device, fast_dtype
 from magicid.core.pulse import waiting
 from magicid.language.endpoint import Endpoint
-from magicid.language.hub import opened
+from magicid.language.pretrained import described, load_pretrained
 
 MOST_TOKENS = 100  # of a reply; the rubric's object has about 30
 ROLE = "vlm"
@@ -28,19 +28,17 @@ class LocalVlm:
     """
 
     def __init__(self, name: str) -> None:
-        from transformers import AutoConfig
-
         self._name = name
         self._turn = threading.Lock()  # tokenizers are not for several threads at once
-        opened(AutoConfig, name, ROLE)  # a misspelt name is told before anything is trained
+        described(name, ROLE)  # a misspelt name is told before anything is trained
 
     @cached_property
     def _parts(self) -> tuple[Any, Any]:
         """The processor and the model."""
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        processor, where = opened(AutoProcessor, self._name, ROLE), device()
-        model = opened(AutoModelForImageTextToText, self._name, ROLE, use_safetensors=True, dtype=fast_dtype(where))
+        processor, where = load_pretrained(AutoProcessor, self._name, ROLE), device()
+        model = load_pretrained(AutoModelForImageTextToText, self._name, ROLE, use_safetensors=True, dtype=fast_dtype(where))
         return processor, model.to(where).eval()
 
     def __call__(self, pictures: Sequence[NDArray[np.uint8]], question: str) -> str:

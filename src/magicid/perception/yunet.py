@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from magicid.core.interfaces import Face, FaceDetector, Frames
 from magicid.perception.face import overlap
-from magicid.perception.model_files import opened
+from magicid.perception.model_files import open_network
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1
 Finder = Callable[[NDArray[np.uint8]], list[Box]]  # the faces of one picture
@@ -31,7 +31,7 @@ class YuNet:
     """A `FaceDetector` over OpenCV's `FaceDetectorYN`."""
 
     def __init__(self, path: Path, least_score: float = LEAST_SCORE) -> None:
-        self.net = opened(path, _WHAT, lambda: cv2.FaceDetectorYN.create(str(path), "", (_SIDE, _SIDE), least_score, 0.3))
+        self.net = open_network(path, _WHAT, lambda: cv2.FaceDetectorYN.create(str(path), "", (_SIDE, _SIDE), least_score, 0.3))
         self.least_score, self._turn = least_score, threading.Lock()
 
     def detect(self, frames: Frames) -> list[list[Face]]:
@@ -64,7 +64,7 @@ class Rfb:
     height, width, margin = 480, 640, 0.5
 
     def __init__(self, path: Path, least_score: float = 0.7) -> None:
-        self.net = opened(path, _WHAT, lambda: cv2.dnn.readNet(str(path)))
+        self.net = open_network(path, _WHAT, lambda: cv2.dnn.readNet(str(path)))
         self.least_score, self._turn = least_score, threading.Lock()
 
     def __call__(self, frame: NDArray[np.uint8]) -> list[Box]:

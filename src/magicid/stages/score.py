@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from magicid.core import records, tables
 from magicid.core.checks import one_of, within
 from magicid.core.errors import DataError
 from magicid.core.faults import reach
+from magicid.core.files import sha256
 from magicid.core.interfaces import FlowEstimator, Frames, Judges, Observation, Reward
 from magicid.core.lanes import side_by_side
 from magicid.core.records import Photo, Video
@@ -44,6 +46,11 @@ class Score:
 
             check_raft(self.flow_weights)
         within("score", 0, 1, most_unusable=self.most_unusable)
+
+    def weights_digest(self) -> dict[str, str]:
+        """The sha256 of RAFT's file, to be frozen with the settings."""
+        named = self.flow == "raft" and self.flow_weights
+        return {"score.flow_weights_sha256": sha256(Path(self.flow_weights))} if named else {}
 
     def run(self, run: Run) -> Sequence[records.Score]:
         """Measure each clip once, then calibrate all together."""

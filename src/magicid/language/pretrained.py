@@ -12,7 +12,7 @@ from magicid.core.pulse import waiting
 from magicid.core.weights import check_folder
 
 
-def opened(kind: Any, name: str, role: str, **options: Any) -> Any:
+def load_pretrained(kind: Any, name: str, role: str, **options: Any) -> Any:
     """`kind.from_pretrained` of a hub id or folder; what goes wrong is one line that begins with `role`.
 
     `DataError` where there is no such model, `UsageError` where a package that it needs is not installed.
@@ -29,6 +29,19 @@ def opened(kind: Any, name: str, role: str, **options: Any) -> Any:
         where = "cannot be read" if Path(name).exists() else "not a folder here, and the hub did not give it"
         remedy = "Name a folder that holds it, or a hub id while online; later runs find it in HF_HOME"
         raise DataError(f"{role} {name!r}: {where} ({_first(error)}). {remedy}.") from error
+
+
+def described(name: str, role: str) -> Any:
+    """A model's configuration, which says at once whether the model is there; `DataError` also for a folder without weights.
+
+    Of a model of the hub nothing more is fetched yet.
+    """
+    from transformers import AutoConfig
+
+    found = load_pretrained(AutoConfig, name, role)
+    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
+        raise DataError(f"{role} {name!r}: a configuration without weights; put the model's .safetensors beside its config.json.")
+    return found
 
 
 def _first(error: BaseException) -> str:
