@@ -87,6 +87,13 @@ def test_row_38_the_outlier_is_named(tmp_path: Path) -> None:
         prepare(tmp_path, GOOD | {"guest": picture((10, 30, BLUE))})
 
 
+def test_row_38_where_as_many_show_somebody_else_nobody_is_chosen(tmp_path: Path) -> None:
+    others = {f"other{i}": picture((10, 30 + i, BLUE)) for i in range(len(GOOD))}
+    with pytest.raises(DataError, match=r"(one of \d photos of one person beside \d of others|looks like another person)") as e:
+        prepare(tmp_path, GOOD | others)
+    assert f"and {len(GOOD) * 2 - 1} more photos with problems" in str(e.value) and "skip-unusable" not in str(e.value)
+
+
 def test_row_39_a_small_face_is_warned_of(tmp_path: Path) -> None:
     far = picture()
     far[30:62, 20:46] = RED

@@ -30,7 +30,7 @@ GUARDS = {
         "{TEMPORARY}{os.getpid()}-{path.name}",
     ),
     34: Guard("stages/prompts.py", 'f"prompt-{i:03d}"', 'f"prompt-{text}"'),
-    67: Guard("core/run.py", '{"base_digest": digest(self.base_path)} | judges', "judges"),
+    67: Guard("core/run.py", '{"base_digest": self.base_digest} | judges', "judges"),
 }
 LONG = "\N{CYRILLIC SMALL LETTER ZHE}" * 125  # 250 bytes
 NAMES = [

@@ -74,7 +74,8 @@ class Common:
 
 def find_base(common: Common) -> Path:
     """The base model's folder; `UsageError` or `DataError` where there is none, or one of another family."""
-    folder = hub.fetch(common.base) if hub.is_id(common.base) else Path(common.base)
+    remote = hub.is_id(common.base)
+    folder = hub.fetch(common.base, weights=False) if remote else Path(common.base)
     path = WEIGHTS / "base" if common.base == EMBEDDED else folder
     index = path / "model_index.json"
     if not index.exists():
@@ -85,6 +86,8 @@ def find_base(common: Common) -> Path:
         raise DataError(f"{index}: not a model index ({error}); fetch the base model again.") from error
     if (expected := tables.PIPELINES.get(common.family, kind)) != kind:
         raise UsageError(f"base {common.base!r} is a {kind}, family {common.family!r} needs a {expected}; set --family.")
+    if remote:  # gigabytes, of a model that is known to be the right one
+        path = hub.fetch(common.base)
     check_model(path)
     if not any((path / "transformer").glob("*.safetensors")):
         raise DataError(f"{path}: no transformer/*.safetensors; name a folder in the diffusers layout.")

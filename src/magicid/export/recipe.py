@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from magicid._version import __version__
+from magicid.core import hub
 from magicid.core.diffusion import FlowMatching
 from magicid.core.files import sha256
 from magicid.core.records import Prompt, Record, Video
@@ -52,7 +53,7 @@ def recipe(
     return Recipe(
         version=__version__,
         family=run.common.family,
-        base=str(run.base_path),
+        base=run.common.base if hub.is_id(run.common.base) else str(run.base_path),
         base_digest=run.dir.settings().get("base_digest", ""),
         trigger=run.common.trigger,
         adapter=str(adapter),

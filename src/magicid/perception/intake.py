@@ -59,7 +59,7 @@ def _bits(one: Look, other: Look) -> int:
 
 
 def _strangers(looks: Sequence[Look], encoder: FaceEncoder) -> list[Look]:
-    """The photo that is unlikest to the others is set aside, until the rest agree; of two that differ, both are."""
+    """The photo unlikest to the others is set aside, until the rest agree; where those aside are as many, all are."""
     crops = {look.name: look.portrait.crop for look in looks if look.kept and look.portrait and not look.held_out}
     names, need = list(crops), encoder.same_person
     if len(names) < 2:
@@ -78,6 +78,9 @@ def _strangers(looks: Sequence[Look], encoder: FaceEncoder) -> list[Look]:
         aside = [left[worst]] if len(left) > 2 else left
         problems |= {names[i]: f"looks like another person {what}" for i in aside}
         left = [i for i in left if i not in aside]
+    if len(problems) >= len(left):  # as many of somebody else: who is meant is not ours to say
+        what = f"one of {len(left)} photos of one person beside {len(problems)} of others. Split the folder."
+        problems |= {names[i]: what for i in left if problems}
     return _judged(looks, problems, alike)
 
 
