@@ -77,11 +77,11 @@ class Rehearsal:
 
     def decode(self, shape: tuple[int, ...]) -> Seen:
         """A clip's latents to the clip."""
-        return self._in_tiles(lambda x_t, condition: self.family.decode(x_t), shape, (2, 40, 64))
+        return self._in_tiles(lambda x_t, condition: self.family.decode(x_t), shape, (5, 40, 64))
 
     def encode(self, frames: int, height: int, width: int) -> Seen:
         """A clip to its latents."""
-        return self._in_tiles(lambda video, condition: self.family.encode(video), (3, frames, height, width), (5, 320, 512))
+        return self._in_tiles(lambda video, condition: self.family.encode(video), (3, frames, height, width), (17, 320, 512))
 
     def _in_tiles(self, work: Callable[[Tensor, Condition], Any], shape: tuple[int, ...], probes: tuple[int, int, int]) -> Seen:
         """As it is where clips are small; a large one, which goes tile by tile, on the line through two smaller ones."""
