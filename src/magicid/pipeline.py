@@ -188,21 +188,20 @@ def _finish(run: Run, name: str, part: Stage) -> None:
     run.forget_judges()  # what is trained next needs the memory
 
 
-SMALLER = {"chunk": 1, "recompute": "blocks"}  # settings that need less memory, as `optimize` has them
+STRONGER = {"nothing": "blocks", "blocks": "attention"}  # levels of recomputing: the next one needs less memory
 
 
 def _smaller(run: Run, name: str, part: Stage) -> ResourceError:
     """What a part of a run used when memory ran out, and the settings of it that need less; nothing is changed silently."""
     fields = dataclasses.asdict(part) if name in tables.STAGES else {}  # type: ignore[call-overload]  # baselines have no words
     less = {"batch": fields["batch"] // 2} if fields.get("batch", 1) > 1 else {}
-    less |= {key: value for key, value in SMALLER.items() if key in fields and fields[key] != value}
+    less |= {"chunk": 1} if fields.get("chunk", 1) != 1 else {}
+    less |= {"recompute": STRONGER[level]} if (level := fields.get("recompute")) in STRONGER else {}
     asked = " ".join(f"--{name}.{key} {value}" for key, value in less.items())
-    if less:
-        remedy = f"delete {run.dir.root / name}, and run again with {asked}"
-    elif torch.cuda.is_available() and run.common.offload != "block":
-        remedy = f"run again with --offload {'block' if run.common.offload == 'model' else 'model'}"
-    else:
-        remedy = "close other programs, or use a smaller base"
+    remedies = [f"delete {run.dir.root / name}, and run again with {asked}"] if less else []
+    if torch.cuda.is_available() and run.common.offload != "block":  # first, since nothing is lost by it
+        remedies.insert(0, f"run again with --offload {'block' if run.common.offload == 'model' else 'model'}")
+    remedy = ", or ".join(remedies) or "close other programs, or use a smaller base"
     used, limit = memory_mb()
     return ResourceError(f"{name}: out of memory, {used:,.0f} MiB used of {limit:,.0f}; {remedy}.")
 

@@ -11,6 +11,7 @@ import pytest
 
 from magicid.core import hub
 from magicid.core.errors import DataError, ResourceError, UsageError
+from magicid.core.files import digest
 from magicid.core.run import Common, find_base
 from magicid.media.photo import write_png
 from magicid.pipeline import Pipeline, run_pipeline
@@ -143,3 +144,17 @@ def test_a_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert not hub.is_id("a/b") and hub.is_id("a/c") and not hub.is_id("./a/c/d") and not hub.is_id("avatar")
+
+
+def test_what_other_programs_put_beside_a_fetched_model_is_not_part_of_it(world: Hub, tmp_path: Path) -> None:
+    folder = hub.fetch(NAME)
+    before = digest(folder, hub.read_of(folder))
+    (folder / "README.md").write_text("a card")
+    (folder / "transformer" / "model.fp16.safetensors").write_text("a variant")
+    assert digest(folder, hub.read_of(folder)) == before != digest(folder)
+    (folder / "transformer" / "config.json").write_text("{}")
+    assert digest(folder, hub.read_of(folder)) != before
+
+
+def test_templates_of_tokenizers_are_fetched_too() -> None:
+    assert hub.needed(["tokenizer/chat_template.jinja"], ["tokenizer"]) == ["tokenizer/chat_template.jinja"]

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from magicid.core import tables
+from magicid.core import placement, tables
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
 from magicid.core.records import Metric, Photo
@@ -18,7 +18,7 @@ from magicid.core.run_dir import RunDir
 from magicid.export.lora_file import export_adapter, of_slot, slot_files, subject, trained_layers, verify
 from magicid.training.adapters import save_adapter
 from magicid.training.lora import LoraSettings
-from tests.families.tiny import adapter
+from tests.families.tiny import BUILD, FAMILY, adapter, tiny_family
 
 RANK, ALPHA = 3, 6.0
 CASES = {
@@ -61,6 +61,27 @@ def test_the_stock_pipeline_gets_all_that_was_trained(case: str, families: dict[
         assert verify(family, "ava", first, None, *others) < 1e-4
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+@pytest.mark.parametrize("name", BUILD)
+def test_a_base_of_fewer_bits_verifies_its_files_to_the_same_digit(
+    name: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_family(name, tmp_path)
+    family = tables.load(tables.FAMILIES, "family", FAMILY.get(name, name)).load(tmp_path, torch.bfloat16)
+    placement.place(family, precision, "none", "", placement.HOST)
+    files = slot_files(family, tmp_path / "adapter.safetensors")
+    with adapter(family, "ava", LoraSettings(RANK, ALPHA)) as weights:
+        for scale in (ALPHA / RANK, 1.01 * ALPHA / RANK):
+            for slot, file in files.items():
+                save_file(export(family, of_slot(weights, slot), scale), file)
+            first, *others = files.values()
+            if scale == ALPHA / RANK:
+                assert verify(family, "ava", first, None, *others) < 1e-2
+            else:
+                with pytest.raises(DataError, match=r"layers are changed otherwise"):
+                    verify(family, "ava", first, None, *others)
+
+
 def test_both_experts_files_are_needed_and_in_their_order(families: dict[str, Family], tmp_path: Path) -> None:
     family = families["wan22"]
     files = slot_files(family, tmp_path / "adapter.safetensors")
@@ -71,7 +92,7 @@ def test_both_experts_files_are_needed_and_in_their_order(families: dict[str, Fa
         high, low = files.values()
         with pytest.raises(DataError, match=r"16 of 32 trained layers load \(low\.blocks"):
             verify(family, "ava", high)
-        with pytest.raises(DataError, match=r"adapter_low\.safetensors .* predictions differ"):
+        with pytest.raises(DataError, match=r"adapter_low\.safetensors: .* layers are changed otherwise"):
             verify(family, "ava", low, None, high)
 
 

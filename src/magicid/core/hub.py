@@ -16,7 +16,7 @@ from typing import Any
 
 from magicid.core.errors import DataError, ResourceError
 
-KEPT = (".json", ".txt", ".model", ".safetensors")  # configurations, tokenizers, weights
+KEPT = (".json", ".txt", ".model", ".jinja", ".safetensors")  # configurations, tokenizers and their templates, weights
 VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema)[.-]")  # the same weights once more
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
@@ -39,7 +39,7 @@ def fetch(name: str, weights: bool = True) -> Path:
     except Exception as error:
         return _offline(name, weights, _known(error, name))
     try:
-        index = Path(hub.hf_hub_download(name, "model_index.json", revision=info.sha))
+        index = Path(hub.hf_hub_download(name, "model_index.json"))  # by the branch, whose name then stands in the cache
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         files = needed(list(sizes), _parts(index), weights)
         missing = [file for file in files if not isinstance(hub.try_to_load_from_cache(name, file, revision=info.sha), str)]
@@ -50,6 +50,12 @@ def fetch(name: str, weights: bool = True) -> Path:
         raise
     except Exception as error:
         raise _known(error, name) from error
+
+
+def read_of(folder: Path) -> list[str]:
+    """The files of a fetched model that are read; other programs put theirs into the same folder."""
+    there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+    return needed(there, _parts(folder / "model_index.json"))
 
 
 def needed(files: Sequence[str], parts: Sequence[str], weights: bool = True) -> list[str]:

@@ -110,7 +110,7 @@ class Run:
     @cached_property
     def base_digest(self) -> str:
         """Of every byte of the base model."""
-        return digest(self.base_path)
+        return digest(self.base_path, hub.read_of(self.base_path) if hub.is_id(self.common.base) else None)
 
     @property
     def models(self) -> dict[str, str]:
