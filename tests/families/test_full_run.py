@@ -74,3 +74,15 @@ def test_a_run_ends_with_a_lora_that_the_stock_pipeline_loads_whole(
     assert not warnings()
     with safe_open(tmp_path / "run" / "adapter.safetensors", "pt") as file:
         assert json.loads(file.metadata()["magicid"])["trigger"] == "sks person"
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+def test_a_run_on_a_base_of_fewer_bits_comes_to_its_end(precision: str, tmp_path: Path) -> None:
+    photos, base = tiny_materials(tmp_path)
+    less = replace(
+        FEW, finetune=replace(FEW.finetune, recompute="blocks"), optimize=replace(FEW.optimize, recompute="attention", chunk=1)
+    )
+    common = Common(photos, base=str(base), judges="centred", precision=precision)
+    folder = run_pipeline(common, less, tmp_path / "run", QUIET)
+    assert folder.finished("evaluate") and (folder.root / "adapter.safetensors").exists()
+    folder.close()
