@@ -64,7 +64,7 @@ def drawn(run: Run, method: Method) -> list[Shown]:
             for place, v in wanted.items()
         ]
         how = [settings[f"generate.{key}"] for key in ("steps", "batch", "guidance")]
-        videos = make_clips(run, FOLDER, asked, *how)
+        videos = make_clips(run, FOLDER, asked, *how, run.drawn)
     return [
         _shown(run, method.name, place, like.prompt, video) for (place, like), video in zip(wanted.items(), videos, strict=True)
     ]
