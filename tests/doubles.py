@@ -6,6 +6,7 @@ import sys
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -161,6 +162,7 @@ class FakeFamily:
         torch.manual_seed(0)
         self.law: NoiseLaw = FlowMatching()
         self.transformer: nn.Module = FakeTransformer()
+        self.pipeline = SimpleNamespace(vae=SimpleNamespace())  # whose ways of saving memory are none
 
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "FakeFamily":

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from magicid import forecast, machine
+from magicid import doctor, forecast, machine
 from magicid.cli import main
-from magicid.core.errors import ResourceError, UsageError
+from magicid.core.errors import DataError, ResourceError, UsageError
 from magicid.core.run import Common
 from magicid.forecast import Forecast, Machine, changed, refuse_too_large
 from magicid.media.photo import write_png
@@ -44,6 +44,18 @@ def test_the_prediction_for_the_embedded_model_is_within_a_fifth_of_the_measured
     assert "free memory" in done.stderr and "driver" in done.stderr and "embedded models" in done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is that of the whole process")
+def test_each_step_has_a_peak_of_its_own(whole: Forecast, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hungry(family: object, size: object) -> float:
+        return float(torch.ones(2**26).sum())  # 256 MiB
+
+    monkeypatch.setattr(doctor.trial, "finetune_step", hungry)
+    monkeypatch.setattr(doctor.trial, "pair_step", lambda family, size: 1.0)
+    here = replace(whole, machine=replace(LARGE, type="cpu"), _made={}, _seen={})
+    steps = doctor.real_steps(here)
+    assert steps["finetune"]["peak"] - steps["optimize"]["peak"] > 2**27
+
+
 def test_what_does_not_fit_is_refused_with_settings_that_do(whole: Forecast) -> None:
     rows = whole.rows()
     refuse_too_large(whole, rows)
@@ -52,9 +64,32 @@ def test_what_does_not_fit_is_refused_with_settings_that_do(whole: Forecast) -> 
     assert less < ours
     card = replace(LARGE, memory=(less + ours) // 2)
     with pytest.raises(
-        ResourceError, match=r"needs about .* GiB, a card has .*; this fits: --finetune\.batch 1 --optimize\.chunk 1"
+        ResourceError, match=r"needs about .* GiB, a card has .*; a run fits with: --finetune\.batch 1 --optimize\.chunk 1"
     ):
         refuse_too_large(replace(whole, machine=card), rows)
+
+
+def test_no_size_is_proposed_that_the_base_does_not_make(whole: Forecast, monkeypatch: pytest.MonkeyPatch) -> None:
+    family = whole.rehearsal.family
+    made = type(family).latents_shape
+
+    def latents_shape(frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        if frames != family.geometry.frames:
+            raise DataError(f"{frames}x{height}x{width}: frames must be {family.geometry.frames}.")
+        return made(family, frames, height, width)
+
+    monkeypatch.setattr(family, "latents_shape", latents_shape)
+    card = replace(whole, machine=replace(LARGE, memory=1000))
+    with pytest.raises(ResourceError, match=r"no smaller setting fits"):
+        refuse_too_large(card, card.rows())
+
+
+def test_the_clips_of_strangers_are_counted(whole: Forecast) -> None:
+    with_them, without = ({r.stage: r for r in changed(whole, {"generate.strangers": n}).rows()}["generate"] for n in (2, 0))
+    ours = whole.stages
+    clips = ours.prompts.evaluation * ours.generate.seeds * 3
+    more = 1 + 2 * ours.generate.seeds * 2 / clips
+    assert with_them.flops / without.flops == pytest.approx(more) and with_them.disk / without.disk == pytest.approx(more)
 
 
 def test_a_card_too_small_for_anything_is_refused_without_advice(whole: Forecast) -> None:

@@ -63,6 +63,16 @@ def test_the_judges_models_are_let_go_after_a_stage(tmp_path: Path) -> None:
     run.dir.close()
 
 
+def test_the_size_of_the_evaluations_clips_does_not_change_how_the_others_are_made(
+    common: Common, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiled: list[bool] = []
+    monkeypatch.setattr(pipeline, "_finish", lambda run, name, part: tiled.append(run.family.pipeline.vae.use_tiling))
+    large = replace(SMALL, generate=replace(SMALL.generate, height=720, width=1280))
+    run_pipeline(common, large, tmp_path / "run", QUIET).close()
+    assert len(tiled) == len(tables.STAGES) and not any(tiled)
+
+
 def test_other_settings_are_refused_with_the_difference(common: Common, finished: Path) -> None:
     with pytest.raises(UsageError, match=r"optimize\.beta: 500.0 there, 7.0 asked"):
         run_pipeline(common, replace(SMALL, optimize=replace(SMALL.optimize, beta=7.0)), finished, QUIET)

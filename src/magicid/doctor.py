@@ -15,7 +15,7 @@ from rich.table import Table
 
 from magicid import machine
 from magicid.core import hub, tables
-from magicid.core.cost import measuring_peak
+from magicid.core.cost import measuring_peak, reset_peak
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import require_room
@@ -137,6 +137,7 @@ def real_steps(forecast: Forecast) -> dict[str, dict[str, float]]:
             ),
         }
         for name, step in (("finetune", trial.finetune_step), ("optimize", trial.pair_step)):
+            reset_peak()
             seconds, flops = step(family, sizes[name]), rows[name].flops / getattr(stages, name).steps
             found[name] = {"seconds": seconds, "flops": flops, "peak": peak()}
         run.dir.close()

@@ -53,7 +53,7 @@ class Import:
     file: Positional[Path]  # .safetensors of musubi, kohya, diffusers or magicid; of two experts, the noisy part's
     out: Path  # a .safetensors file or a folder
     low: Path | None = None  # of two experts, the other's; default: FILE_low.safetensors beside FILE
-    base: str = Common.base  # what it was made on: a folder in the diffusers layout, or "avatar", the model in the package
+    base: str = Common.base  # what it was made on: a hub id, a folder in the diffusers layout, or "avatar", the package's model
     family: str = Common.family
 
     def run(self, say: Callable[[str], None]) -> list[Path]:

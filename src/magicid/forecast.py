@@ -14,12 +14,11 @@ from pathlib import Path
 import torch
 
 from magicid.core.device import fast_dtype
-from magicid.core.errors import ResourceError
+from magicid.core.errors import DataError, ResourceError
 from magicid.core.interfaces import Geometry
 from magicid.core.placement import tile, weights_dtype
 from magicid.core.run import Common
 from magicid.pipeline import Pipeline
-from magicid.stages.generate import METHODS
 from magicid.training import lora
 from magicid.training.budget import GIB, Part, Sizes, adapter_bytes, resident_bytes
 from magicid.training.reconstruction import SNAPSHOTS
@@ -122,7 +121,7 @@ class Forecast:
 
     def _generate(self) -> Row:
         ours = self.stages.generate
-        clips = self.stages.prompts.evaluation * ours.seeds * len(METHODS)
+        clips = len(ours.clips(range(self.stages.prompts.evaluation), range(ours.strangers)))
         return self._drawing("generate", self.shown, clips, ours.batch, ours.steps, ours.guidance)
 
     def _drawing(self, stage: str, size: Geometry, clips: int, batch: int, steps: int, guidance: float | None) -> Row:
@@ -193,7 +192,7 @@ def refuse_too_large(forecast: Forecast, rows: Sequence[Row]) -> None:
             break
     else:
         size = forecast.learnt
-        for frames, part in ((size.frames // 2, 1), (size.frames // 2, 2), (5, 2), (5, 4)):
+        for frames, part in ((size.frames // 2, 1), (size.frames // 2, 2), (9, 2), (5, 2), (5, 4)):
             height, width = (side // part // 16 * 16 for side in (size.height, size.width))
             change |= {"frames": frames // 4 * 4 + 1, "height": height, "width": width}
             if _fits(changed(forecast, change)):
@@ -201,7 +200,7 @@ def refuse_too_large(forecast: Forecast, rows: Sequence[Row]) -> None:
         else:
             raise ResourceError(f"{said}; no smaller setting fits. Use a larger device, or a smaller base.")
     asked = " ".join(f"--{name} {value}" for name, value in change.items())
-    raise ResourceError(f"{said}; this fits: {asked}")
+    raise ResourceError(f"{said}; a run fits with: {asked}")
 
 
 def changed(forecast: Forecast, change: dict[str, str | int]) -> Forecast:
@@ -216,4 +215,7 @@ def changed(forecast: Forecast, change: dict[str, str | int]) -> Forecast:
 
 
 def _fits(forecast: Forecast) -> bool:
-    return max(row.memory for row in forecast.rows()) <= forecast.machine.memory
+    try:
+        return max(row.memory for row in forecast.rows()) <= forecast.machine.memory
+    except DataError:  # of a size that the base does not make
+        return False

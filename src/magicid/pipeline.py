@@ -146,7 +146,8 @@ def run_pipeline(
         _say(console, f"{out}: nothing left to do.")
     other = pipeline.generate
     if "generate" in left and (other.frames or other.height or other.width):
-        run.clips(other.frames, other.height, other.width)  # of a size that cannot be, nothing is said after hours
+        size = run.family.geometry.sized(other.frames, other.height, other.width)
+        run.family.latents_shape(size.frames, size.height, size.width)  # of a size that cannot be, nothing is said after hours
     for name in left:
         _finish(run, name, getattr(pipeline, name))
     return folder

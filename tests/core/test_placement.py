@@ -108,6 +108,15 @@ def test_large_frames_are_decoded_in_tiles_and_small_ones_whole(tmp_path: Path) 
     assert not made.pipeline.vae.use_tiling
     placement.tile(made, 720, 1280)
     assert made.pipeline.vae.use_tiling and made.pipeline.vae.use_slicing
+    placement.tile(made, 64, 64)
+    assert not made.pipeline.vae.use_tiling and not made.pipeline.vae.use_slicing
+
+
+def test_a_family_that_always_decodes_in_tiles_keeps_to_it(tmp_path: Path) -> None:
+    made = tiny_family("hunyuan_video15", tmp_path)
+    for side in (64, 720, 64):
+        placement.tile(made, side, side)
+        assert made.pipeline.vae.use_tiling and made.pipeline.vae.use_slicing
 
 
 def test_by_default_a_base_is_fp32_on_a_cpu_and_bf16_on_a_gpu() -> None:

@@ -47,6 +47,9 @@ def test_the_shift_is_that_of_the_geometrys_clips(family: LTX) -> None:
     assert family.law == law_of(family.pipeline.scheduler.config, tokens)
     larger = LTX(family.pipeline, replace(GEOMETRY, width=64))
     assert larger.law.shift > family.law.shift > 1 and larger.law.terminal == 0.1
+    resized = LTX(family.pipeline, GEOMETRY)
+    resized.geometry = GEOMETRY.sized(width=64)  # as a run does with --width
+    assert resized.law == larger.law
 
 
 def test_the_released_scheduler_gives_the_published_shifts_at_both_ends() -> None:

@@ -63,8 +63,8 @@ def drawn(run: Run, method: Method) -> list[Shown]:
             Wanted(f"{place}-{made}-{text_digest(v.prompt)}", method.name, said(v.prompt), v.seed, name, method.strength)
             for place, v in wanted.items()
         ]
-        how = [settings[f"generate.{key}"] for key in ("steps", "batch", "guidance")]
-        videos = make_clips(run, FOLDER, asked, *how)
+        steps, batch, guidance = (settings[f"generate.{key}"] for key in ("steps", "batch", "guidance"))
+        videos = make_clips(run, FOLDER, asked, steps, batch, guidance, run.drawn)
     return [
         _shown(run, method.name, place, like.prompt, video) for (place, like), video in zip(wanted.items(), videos, strict=True)
     ]

@@ -37,7 +37,7 @@ class Cost:
 def measured(folder: Path) -> Iterator[None]:
     """Add the cost of the block to that of `folder`, however it ends, if the folder is there by then."""
     start = time.monotonic()
-    _reset_peak()
+    reset_peak()
     try:
         yield
     finally:
@@ -49,8 +49,8 @@ def measured(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def measuring_peak() -> Iterator[Callable[[], float]]:
-    """Gives a function: the highest memory so far, in bytes: of the GPU, else what the process grew by since the block began."""
-    _reset_peak()
+    """Gives a function: the highest memory in bytes, of the GPU, else what the process grew by since the block began."""
+    reset_peak()
     before = 0.0 if torch.cuda.is_available() else _peak_mb()
     yield lambda: (_peak_mb() - before) * 2**20
 
@@ -68,7 +68,8 @@ def memory_mb() -> tuple[float, float]:
     return _peak_mb(), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
+    """Let the highest memory be that from now on."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):  # without /proc the peak is the process's whole life's

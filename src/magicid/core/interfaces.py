@@ -44,7 +44,6 @@ class Family(Protocol):
 
     name: str
     geometry: Geometry
-    law: NoiseLaw
     pipeline: Any  # the stock pipeline, whose parts these are
     transformer: nn.Module
     lora_targets: tuple[str, ...]  # names of the linear layers that an adapter changes
@@ -52,6 +51,10 @@ class Family(Protocol):
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "Family":
         """Load a checkpoint in the diffusers layout, its weights in `dtype`."""
+
+    @property
+    def law(self) -> NoiseLaw:
+        """Between clips and noise, and of the times; it may depend on the geometry."""
 
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""

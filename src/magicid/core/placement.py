@@ -150,10 +150,11 @@ def bring_in_blocks(transformer: nn.Module, where: torch.device) -> None:
 
 
 def tile(family: Family, height: int, width: int) -> None:
-    """Let the autoencoder work in tiles, and clip by clip, where frames are large."""
-    if height * width > LARGE_FRAME:
-        for method in ("enable_tiling", "enable_slicing"):
-            getattr(family.pipeline.vae, method, lambda: None)()
+    """Let the autoencoder work in tiles, and clip by clip, where frames are large; else as the family made it."""
+    vae, large = family.pipeline.vae, height * width > LARGE_FRAME
+    made = vars(vae).setdefault("made_with", {way: getattr(vae, f"use_{way}", False) for way in ("tiling", "slicing")})
+    for way, always in made.items():
+        getattr(vae, f"{'enable' if large or always else 'disable'}_{way}", lambda: None)()
 
 
 def _attend(transformer: Any, backend: str) -> None:

@@ -1,9 +1,10 @@
 """LTX-Video text-to-video (`LTXPipeline`): one T5 encoder, an autoencoder of 8 x 32 x 32, flow matching over its tokens.
 
-The times' shift grows with the number of tokens: it is the one of the geometry's clips, and clips of another size that are
-asked of the same family keep it. Left out: conditions on images and clips (`LTXConditionPipeline`, whose weights are named
-so in their model index), the upsampler, schedulers with other than shifted times, and the noise that some decoders want
-mixed in (0.9.1's `decoder_inject_noise`, and `decode_noise_scale`): a decoded clip depends on its latents alone.
+The times' shift grows with the number of tokens: it is the one of the geometry's clips, so of those that a run learns from,
+and clips of another size that are asked of the same family keep it. Left out: conditions on images and clips
+(`LTXConditionPipeline`, whose weights are named so in their model index), the upsampler, schedulers with other than shifted
+times, and the noise that some decoders want mixed in (0.9.1's `decoder_inject_noise`, and `decode_noise_scale`): a decoded
+clip depends on its latents alone.
 """
 
 import math
@@ -41,14 +42,21 @@ class LTX:
             if hasattr(module, "per_channel_scale1"):  # of the noise that it would inject
                 module.per_channel_scale1 = module.per_channel_scale2 = None
         self.tokens = min(TOKENS, pipeline.tokenizer.model_max_length)
-        _, *latents = self.latents_shape(geometry.frames, geometry.height, geometry.width)
-        self.law = law_of(pipeline.scheduler.config, math.prod(latents))
+
+        self.latents_shape(geometry.frames, geometry.height, geometry.width)  # or its error, at once
 
     @classmethod
     def load(cls, path: str | Path, dtype: torch.dtype = torch.float32) -> "LTX":
         """Load a folder; `geometry.json` beside `model_index.json` overrides the family's clip size."""
         pipeline = open_pipeline(LTXPipeline, path, dtype, "LTX-Video")
         return cls(pipeline, read_geometry(path, DEFAULT)[0])
+
+    @property
+    def law(self) -> FlowMatching:
+        """Flow matching with the shift of the geometry's clips, as it is now."""
+        size = self.geometry
+        _, *latents = self.latents_shape(size.frames, size.height, size.width)
+        return law_of(self.pipeline.scheduler.config, math.prod(latents))
 
     def to(self, device: torch.device) -> None:
         """Move every part to a device."""

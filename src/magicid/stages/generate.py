@@ -6,6 +6,7 @@ And, from the first and the last, clips of strangers: evaluation prompts that sa
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from magicid.core.checks import at_least, positive
 from magicid.core.records import STRANGERS, Adapter, Prompt, Video
@@ -16,6 +17,7 @@ from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.clips import Wanted, make_clips
 
+T = TypeVar("T")
 METHODS = {"base": None, "finetuned": "finetune", "magicid": "optimize"}  # method -> the stage that made its adapter
 SOMEBODY = ("a man", "a woman")  # in turn over the strangers' prompts
 SOMEBODY_DRAWN = ("a person", "someone")  # what the embedded world's grammar calls them
@@ -46,19 +48,20 @@ class Generate:
         prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "evaluation"]
         for stage in filter(None, METHODS.values()):
             load_adapter(run, stage, run.dir.read(stage, Adapter)[0])
-        wanted = [self._clip(run, method, method, prompt, i) for method in METHODS for prompt in prompts for i in self._seeds]
         others = strangers(prompts, run.common.trigger, self._words(run), self.strangers)
-        for method, origin in STRANGERS.items():  # last, so that the methods' clips keep their company in batches
-            wanted += [self._clip(run, method, origin, prompt, i) for prompt in others for i in self._seeds]
+        wanted = [self._clip(run, *clip) for clip in self.clips(prompts, others)]
         size = run.clips(self.frames, self.height, self.width)
         videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance, size)
         for stage in filter(None, METHODS.values()):
             lora.remove_adapter(run.family, stage)
         return videos
 
-    @property
-    def _seeds(self) -> range:
-        return range(self.seeds)
+    def clips(self, prompts: Sequence[T], others: Sequence[T]) -> list[tuple[str, str, T, int]]:
+        """Method, origin, prompt and seed's number of every clip; `others` are the strangers' prompts."""
+        shown = [(method, method, prompt) for method in METHODS for prompt in prompts]
+        # last, so that the methods' clips keep their company in batches
+        shown += [(method, origin, prompt) for method, origin in STRANGERS.items() for prompt in others]
+        return [(*clip, i) for clip in shown for i in range(self.seeds)]
 
     def _words(self, run: Run) -> Sequence[str]:
         if run.common.base == EMBEDDED:

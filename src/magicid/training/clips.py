@@ -51,7 +51,7 @@ def make_clips(
 
     `shown` is their size; None: that of the run's other clips.
     """
-    family, geometry, negative = run.family, shown or run.family.geometry, run.negative
+    family, geometry, negative = run.family, shown or run.clips(), run.negative
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     journal = Journal(run.dir, stage)
     done: dict[str, Video] = {}
