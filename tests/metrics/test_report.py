@@ -170,7 +170,7 @@ def test_best_and_share_follow_the_direction_of_a_metric() -> None:
 
 def test_summary_is_one_sentence() -> None:
     text = summary(*result_table([*METRICS, CEILING]), photos=3)
-    start = "One person from 3 photos: identity is 0.60 with MagicID (75% of the ceiling), 0.50 after fine-tuning"
+    start = "One person from 3 photos: identity is 0.600 with MagicID (75% of the ceiling), 0.500 after fine-tuning"
     assert text.startswith(start)
     assert text.endswith(".") and "\n" not in text
 

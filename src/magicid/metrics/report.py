@@ -102,7 +102,7 @@ def summary(columns: Sequence[str], rows: dict[str, list[Cell | None]], photos: 
     for name in [name for name in ("identity", "motion", "prompt") if name in columns]:
         cells = {method: rows[method][columns.index(name)] for method in PHRASES if method in rows}
         values = [
-            f"{cell.metric.value:.2f} {PHRASES[method]}"
+            f"{cell.metric.value:.3f} {PHRASES[method]}"
             + (f" ({cell.share:.0%} of the ceiling)" if cell.share is not None and method == "magicid" else "")
             for method, cell in cells.items()
             if cell

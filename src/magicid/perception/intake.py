@@ -10,7 +10,7 @@ from magicid.core.files import sha256
 from magicid.core.interfaces import FaceEncoder, Judges
 from magicid.core.pulse import pulse
 from magicid.media.photo import COPY, find_photos
-from magicid.perception.look import HELD_OUT, Look, look_at, short
+from magicid.perception.look import DRAWN_ONLY, HELD_OUT, Look, look_at, short
 
 
 def examine(folder: Path, judges: Judges, shape: tuple[int, int] | None = None, drawn: bool = False) -> list[Look]:
@@ -27,7 +27,7 @@ def examine(folder: Path, judges: Judges, shape: tuple[int, int] | None = None, 
         pulse("photo", path.name)
         seen = look_at(path, judges.detector, judges.face_reward.crop_size, shape, drawn)
         looks.append(replace(seen, name=path.relative_to(folder).as_posix()))
-    looks = _strangers(_copies(looks), judges.face_reward)
+    looks = _strangers(_copies(looks), judges.face_reward, DRAWN_ONLY if drawn else "")
     return _near_copies(_strangers_aside(looks, judges.face_reward))
 
 
@@ -58,7 +58,7 @@ def _bits(one: Look, other: Look) -> int:
     return int((one.mark != other.mark).sum())
 
 
-def _strangers(looks: Sequence[Look], encoder: FaceEncoder) -> list[Look]:
+def _strangers(looks: Sequence[Look], encoder: FaceEncoder, hint: str) -> list[Look]:
     """The photo unlikest to the others is set aside, until the rest agree; where those aside are as many, all are."""
     crops = {look.name: look.portrait.crop for look in looks if look.kept and look.portrait and not look.held_out}
     names, need = list(crops), encoder.same_person
@@ -74,12 +74,12 @@ def _strangers(looks: Sequence[Look], encoder: FaceEncoder) -> list[Look]:
         worst = int(medians.argmin())
         if medians[worst] >= need:
             break
-        what = f"(median similarity {short(medians[worst])}; need {short(need)}). Drop it, or split the folder."
+        what = f"(median similarity {short(medians[worst])}; need {short(need)}). Drop it, or split the folder.{hint}"
         aside = [left[worst]] if len(left) > 2 else left
         problems |= {names[i]: f"looks like another person {what}" for i in aside}
         left = [i for i in left if i not in aside]
     if len(problems) >= len(left):  # as many of somebody else: who is meant is not ours to say
-        what = f"one of {len(left)} photos of one person beside {len(problems)} of others. Split the folder."
+        what = f"one of {len(left)} photos of one person beside {len(problems)} of others. Split the folder.{hint}"
         problems |= {names[i]: what for i in left if problems}
     return _judged(looks, problems, alike)
 

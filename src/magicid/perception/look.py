@@ -24,6 +24,7 @@ SMALL_FACE = 40  # pixels, under which a real face was unlike itself (33 px: .77
 BLURRED = 30.0
 CLOSE_UP = 0.6  # of the height: a face higher than that leaves no room for its hair and chin, which need 1.5 times as much
 HALF, PROFILE = 20.0, 55.0  # degrees of yaw from which a head is turned, or seen from the side
+DRAWN_ONLY = " The judges 'avatar' know drawn people only; for others set --judges real."
 _THUMBNAIL = 512  # pixels of the longer side, where no model says its shape
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
@@ -95,7 +96,7 @@ def look_at(
     faces = detector.detect(image[None])[0]
     seen = replace(seen, faces=len(faces), picture=_thumbnail(image), mark=fingerprint(image))
     if len(faces) != 1:
-        known = " The judges 'avatar' know drawn people only; for others set --judges real." if drawn else ""
+        known = DRAWN_ONLY if drawn else ""
         remedy = "Crop it to the one meant, or drop it." if faces else f"Choose one that shows the face, or drop it.{known}"
         return replace(seen, problem=f"{count(len(faces), 'face')}; need exactly 1. {remedy}")
     portrait = _portrait(image, faces[0], crop_size)

@@ -196,7 +196,7 @@ def _cached(file: ModelFile) -> Path | None:
 
 def _fetched(name: str, near: Path | None) -> Path:
     """The file from the hub, if its sha256 is the one that was pinned."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, logging
     from huggingface_hub.errors import EntryNotFoundError
 
     file = next((file for file in MODELS[name] if file.hub), None)
@@ -204,6 +204,7 @@ def _fetched(name: str, near: Path | None) -> Path:
     remedy = f"Put {' or '.join(f.file for f in MODELS[name])} into a folder that MAGICID_MODELS names, or give {name}:PATH."
     if file is None:
         raise DataError(f"{name}: {looked}, and on no hub; it is known by its sha256. {remedy}")
+    logging.set_verbosity_error()  # of each try; what comes of them is said in one line
     try:
         path = Path(hf_hub_download(file.hub, file.file))
     except (OSError, ValueError, EntryNotFoundError) as error:
