@@ -37,7 +37,7 @@ def main() -> None:
     """Print the medians and the overhead."""
     asked, stage = tyro.cli(Arguments), Finetune()
     family = Wan.load(WEIGHTS / "base")
-    family.to(device())
+    family.pipeline.to(device())
     geometry = family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     lora.add_adapter(family, NAME, stage.lora)

@@ -169,9 +169,6 @@ class FakeFamily:
         """Nothing is read."""
         return cls()
 
-    def to(self, device: torch.device) -> None:
-        """It stays where it is."""
-
     def encode_prompts(self, prompts: Sequence[str]) -> Condition:
         """The prompts' lengths (B, 1, 1)."""
         return {"text": torch.tensor([float(len(p)) for p in prompts]).reshape(-1, 1, 1)}

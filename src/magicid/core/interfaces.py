@@ -56,9 +56,6 @@ class Family(Protocol):
     def law(self) -> NoiseLaw:
         """Between clips and noise, and of the times; it may depend on the geometry."""
 
-    def to(self, device: torch.device) -> None:
-        """Move every part to a device."""
-
     @property
     def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
         """(tokenizer, encoder) of each, as `encode_prompts` calls them."""

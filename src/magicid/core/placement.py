@@ -60,7 +60,7 @@ def place(family: Family, precision: str, offload: str, attention: str, where: t
         if precision == "int8":
             _quantise(transformer)
     if offload == "none" or where == HOST:
-        family.to(where)
+        family.pipeline.to(where)
         return
     for transformer in transformers(family):
         if offload == "block":

@@ -51,10 +51,6 @@ class CogVideoX:
         default = DEFAULT_1_5 if pipeline.transformer.config.patch_size_t else DEFAULT
         return cls(pipeline, read_geometry(path, default)[0])
 
-    def to(self, device: torch.device) -> None:
-        """Move every part to a device."""
-        self.pipeline.to(device)
-
     @property
     def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
         """T5 alone."""

@@ -61,10 +61,6 @@ class HunyuanVideo:
         geometry, own = read_geometry(path, DEFAULT, ("embedded_guidance", "prompt_template"))
         return cls(pipeline, geometry, **own)
 
-    def to(self, device: torch.device) -> None:
-        """Move every part to a device."""
-        self.pipeline.to(device)
-
     @property
     def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
         """Llama, then CLIP."""

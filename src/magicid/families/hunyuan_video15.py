@@ -67,10 +67,6 @@ class HunyuanVideo15:
         geometry, own = read_geometry(path, replace(DEFAULT, guidance=own_scale), ("system_message", "crop_start"))
         return cls(pipeline, geometry, **own)
 
-    def to(self, device: torch.device) -> None:
-        """Move every part to a device."""
-        self.pipeline.to(device)
-
     @property
     def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
         """Qwen2.5-VL alone: ByT5 reads no prompt, only what stands in quotes."""

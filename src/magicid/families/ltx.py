@@ -42,7 +42,6 @@ class LTX:
             if hasattr(module, "per_channel_scale1"):  # of the noise that it would inject
                 module.per_channel_scale1 = module.per_channel_scale2 = None
         self.tokens = min(TOKENS, pipeline.tokenizer.model_max_length)
-
         self.latents_shape(geometry.frames, geometry.height, geometry.width)  # or its error, at once
 
     @classmethod
@@ -57,10 +56,6 @@ class LTX:
         size = self.geometry
         _, *latents = self.latents_shape(size.frames, size.height, size.width)
         return law_of(self.pipeline.scheduler.config, math.prod(latents))
-
-    def to(self, device: torch.device) -> None:
-        """Move every part to a device."""
-        self.pipeline.to(device)
 
     @property
     def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:

@@ -60,10 +60,6 @@ class Wan:
             raise DataError(f"{path}: boundary_ratio {boundary} needs both transformer and transformer_2. Fetch it again.")
         return cls(pipeline, read_geometry(path, _default(boundary))[0])
 
-    def to(self, device: torch.device) -> None:
-        """Move every part to a device."""
-        self.pipeline.to(device)
-
     @property
     def text_encoders(self) -> tuple[tuple[Any, nn.Module], ...]:
         """UMT5 alone."""
