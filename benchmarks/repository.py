@@ -33,7 +33,8 @@ from rich.table import Table
 from safetensors.torch import save_file
 
 from magicid.avatar.photos import new_photos
-from magicid.core.records import Adapter, Photo, Prompt, Record
+from magicid.core.records import Adapter, Photo, Prompt, Record, Video
+from magicid.core.records import Score as Rated
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import generator
@@ -45,8 +46,9 @@ from magicid.rewards.calibration import calibrate
 from magicid.rewards.identity import IdentityReward
 from magicid.rewards.motion import MotionReward
 from magicid.rewards.prompt import PromptReward
+from magicid.selection.choice import scored
 from magicid.selection.scored import Scored
-from magicid.stages.pair import Pair, scored
+from magicid.stages.pair import Pair
 from magicid.stages.prepare import Prepare
 from magicid.stages.sample import Sample
 from magicid.stages.score import Score
@@ -118,7 +120,7 @@ def ours(run: Run, asked: Repository, batch: int | None = None) -> dict[str, flo
         for name, stage in stages.items():
             records: list[Record] = clock.time(name, lambda stage=stage: stage.run(copy))
             copy.dir.publish(name, records)
-        clock.time("pair", lambda: PAIR.choose(scored(copy)))
+        clock.time("pair", lambda: PAIR.choose(scored(copy, copy.dir.read("sample", Video), copy.dir.read("score", Rated))))
         copy.dir.close()
     return clock.parts
 
@@ -129,7 +131,7 @@ def one_lane(run: Run, asked: Repository) -> dict[str, float]:
     def one_by_one(work: Callable[[Any], Any], items: Sequence[Any], count: int) -> Iterator[Any]:
         return map(work, items)
 
-    with patch("magicid.training.clips.side_by_side", one_by_one), patch("magicid.stages.score.side_by_side", one_by_one):
+    with patch("magicid.training.clips.side_by_side", one_by_one), patch("magicid.rewards.scoring.side_by_side", one_by_one):
         return ours(run, asked)
 
 

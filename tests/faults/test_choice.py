@@ -6,14 +6,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from magicid.core import records
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Measured
 from magicid.core.records import Video
 from magicid.media.photo import write_png
 from magicid.perception.tracking import observe
 from magicid.rewards.identity import IdentityReward
+from magicid.selection import choice
 from magicid.selection.scored import Candidate
-from magicid.stages import pair
+from magicid.stages.pair import Pair
 from magicid.stages.score import Score
 from tests.doubles import RED, FakeDetector, FakeEncoder, picture
 from tests.faults.attempts import attempt
@@ -23,11 +25,11 @@ from tests.faults.guards import Guard
 GUARDS = {
     16: Guard("core/run_dir.py", "if differing:", "if False:"),
     17: Guard("runs.py", "and _more_steps(", "and not _more_steps("),
-    48: Guard("stages/score.py", "if all(np.isfinite(v) for v in s.raw.values())]", "]"),
-    49: Guard("stages/score.py", "if len(set(scaled[name].values())) == 1:", "if False:"),
-    50: Guard("stages/pair.py", "if not any(found.values()) or any(", "if False and any("),
-    51: Guard("stages/pair.py", "len(found[kind]) < min(self.least, asked[kind])", "False"),
-    52: Guard("stages/pair.py", "held[pair.winner.id] == held[pair.loser.id] or ", ""),
+    48: Guard("rewards/scoring.py", "if all(np.isfinite(v) for v in s.raw.values())]", "]"),
+    49: Guard("rewards/scoring.py", "if len(set(scaled[name].values())) == 1:", "if False:"),
+    50: Guard("selection/choice.py", "if not any(found.values()) or any(", "if False and any("),
+    51: Guard("selection/choice.py", "len(found[kind]) < min(self.least, asked[kind])", "False"),
+    52: Guard("selection/choice.py", "held[pair.winner.id] == held[pair.loser.id] or ", ""),
 }
 
 
@@ -117,7 +119,7 @@ def test_row_51_the_least_number_of_pairs_is_enforced_and_said(bench: Bench) -> 
 
 
 def test_row_52_a_winner_that_is_its_loser_is_refused(done: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, settings = stage_two(done, monkeypatch), pair.Pair(6, 6, identity_least_gap=0, dynamic_least_identity_gap=0, least=0)
+    run, settings = stage_two(done, monkeypatch), Pair(6, 6, identity_least_gap=0, dynamic_least_identity_gap=0, least=0)
     read = run.dir.read
 
     def twins(name: str, kind: type) -> list:  # type: ignore[type-arg]
@@ -131,6 +133,7 @@ def test_row_52_a_winner_that_is_its_loser_is_refused(done: Bench, monkeypatch: 
 
 def test_row_52_a_pair_stands_once(done: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     run = stage_two(done, monkeypatch)
-    videos = pair.scored(run)
+    clips = run.dir.read("sample", Video)
+    videos = choice.scored(run, clips, run.dir.read("score", records.Score))
     with pytest.raises(DataError, match="the same pair twice"):
-        pair._refuse_twins(run, [Candidate(videos[0], videos[1])] * 2)
+        choice._refuse_twins({c.id: c.sha256 for c in clips}, [Candidate(v, w) for v, w in [videos[:2]] * 2])
