@@ -74,8 +74,8 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     """Copy a run up to the first stage whose settings differ, into `out`; returns that stage, or "" where none differs.
 
     Where that stage is a training and only its number of steps grew, its checkpoints and log come along: the training
-    goes on, at the rate that the new number gives. No stage of the old run is changed. A fork that is stopped
-    goes on with the same command; in a folder that holds another run it is refused.
+    goes on, at the rate that the new number gives; one in rounds, or whose step is chosen, begins anew. No stage of the old
+    run is changed. A fork that is stopped goes on with the same command; in a folder that holds another run it is refused.
     """
     common, old = stored(folder)
     if out.resolve() == folder.resolve():
@@ -109,4 +109,6 @@ def _manifest_last(path: Path) -> tuple[bool, Path]:
 
 
 def _more_steps(old: Any, new: Any) -> bool:
+    if getattr(new, "rounds", 1) > 1 or getattr(new, "validate", 0):
+        return False  # where rounds begin, and which steps can be chosen, depends on the number of steps
     return bool(new.steps > old.steps and dataclasses.replace(old, steps=new.steps) == new)

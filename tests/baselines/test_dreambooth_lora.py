@@ -3,18 +3,20 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import starmap
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from magicid.baselines import dreambooth_lora_early as early
 from magicid.baselines.dreambooth_lora import DreamboothLora
-from magicid.baselines.dreambooth_lora_early import DreamboothLoraEarly, area
+from magicid.baselines.dreambooth_lora_early import DreamboothLoraEarly
 from magicid.baselines.dreambooth_lora_prior import DreamboothLoraPrior
 from magicid.core.errors import DataError, UsageError
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
+from magicid.rewards import validation
+from magicid.rewards.validation import Point, area
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.objectives import video_error
@@ -46,14 +48,14 @@ def test_snapshots_are_kept_on_the_way_and_the_last_is_the_end(run: Run) -> None
 
 
 def test_the_snapshot_with_the_largest_area_is_chosen(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = iter([(0.1, 9.0), (0.6, 1.0), (0.4, 3.0), (-0.5, -9.0), (0.9, 0.0)])
+    points = iter(starmap(Point, [(0.1, 9.0), (0.6, 1.0), (0.4, 3.0), (-0.5, -9.0), (0.9, 0.0)]))
     asked: list[list[Video]] = []
 
-    def found(run: Run, videos: list[Video]) -> tuple[float, float]:
+    def found(run: Run, videos: list[Video]) -> Point:
         asked.append(videos)
         return next(points)
 
-    monkeypatch.setattr(early, "_mean_rewards", found)
+    monkeypatch.setattr(validation, "mean_rewards", found)
     chosen = DreamboothLoraEarly(prompts=2, sample_steps=1).run(run)[0]
     assert chosen == snapshots(run, "finetune")[3]
     told = json.loads((run.dir.root / "dreambooth_lora_early" / "validation.json").read_text())
@@ -75,7 +77,7 @@ def test_without_snapshots_there_is_nothing_to_choose(run: Run) -> None:
 
 
 def test_an_area_is_nothing_where_one_side_is() -> None:
-    assert area(0.5, 2.0) == 1.0 and area(-0.5, -2.0) == 0 == area(0.5, 0.0)
+    assert area(Point(0.5, 2.0)) == 1.0 and area(Point(-0.5, -2.0)) == 0 == area(Point(0.5, 0.0))
 
 
 def test_a_prior_that_weighs_nothing_is_no_prior(run: Run) -> None:

@@ -16,7 +16,7 @@ from magicid.core.checks import at_least
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import digest, sha256
 from magicid.core.pulse import pulse
-from magicid.core.records import Photo
+from magicid.core.records import Photo, Prompt
 from magicid.core.run_dir import RunDir
 from magicid.core.weights import check_model
 
@@ -184,6 +184,10 @@ class Run:
     def gallery(self) -> list[Photo]:
         """The photos that the report judges by: held-out ones, or where there are none those of training."""
         return [photo for photo in self.dir.read("prepare", Photo) if photo.held_out] or self.photos()
+
+    def prompts(self) -> list[Prompt]:
+        """The prompts that training and rewards may see: the repository's."""
+        return [prompt for prompt in self.dir.read("prompts", Prompt) if prompt.split == "repository"]
 
     def log_path(self, stage: str) -> Path:
         """Where a training stage logs its steps."""

@@ -77,8 +77,8 @@ class RunDir:
         """Remove what earlier processes left half-written, and journals of finished stages; nobody else is at work here."""
         for path in list(self.root.rglob(f"{TEMPORARY}*")):
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
-        for name in filter(self.finished, _parts()):
-            (self.root / name / "journal.jsonl").unlink(missing_ok=True)
+        for manifest in self.root.rglob("manifest.jsonl"):
+            manifest.with_name("journal.jsonl").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Free the lock."""
@@ -147,9 +147,9 @@ class RunDir:
     # stages
 
     def stage(self, name: str) -> Path:
-        """The stage's folder, made if need be."""
+        """The folder of a stage, or of a part of one ("optimize/round-2/sample"), made if need be."""
         folder = self.root / name
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def begun(self, name: str) -> bool:
@@ -172,7 +172,7 @@ class RunDir:
         (self.root / name / "journal.jsonl").unlink(missing_ok=True)
 
     def _inputs(self, name: str) -> dict[str, str]:
-        """sha256 of the manifests of the stages before `name`."""
+        """sha256 of the manifests of the stages before `name`, or before the stage that it is a part of."""
         return {earlier: sha256(self.manifest(earlier)) for earlier in _before(name) if self.finished(earlier)}
 
     def refuse_stale(self) -> None:
@@ -217,9 +217,9 @@ def _parts() -> list[str]:
 
 
 def _before(name: str) -> list[str]:
-    """The stages that come before a stage, or before a baseline."""
-    names = list(tables.STAGES)
-    return names[: names.index(name if name in names else "optimize")]
+    """The stages that come before a stage or a part of one, or before a baseline."""
+    names, stage = list(tables.STAGES), name.split("/")[0]
+    return names[: names.index(stage if stage in names else "optimize")]
 
 
 def _made_from(name: str) -> list[str]:

@@ -1,36 +1,49 @@
 """Hybrid preference optimisation: a diffusion DPO of the stage-one adapter on the selected pairs.
 
-The formulae are in training/objectives, the engine in training/preference; here they meet the run.
+The formulae are in training/objectives, the engine in training/preference, online rounds in rounds, the choice of a step in
+rewards/validation; here they meet the run.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from functools import lru_cache, partial
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from magicid.core import records
+from magicid import rounds
 from magicid.core.checks import at_least, one_of, positive, within
 from magicid.core.errors import DataError, UsageError
 from magicid.core.interfaces import Family
 from magicid.core.pulse import pulse
-from magicid.core.records import Adapter
+from magicid.core.records import Adapter, Pair
 from magicid.core.run import Run
+from magicid.rewards.validation import most_motion, validate
 from magicid.training import lora
-from magicid.training.adapters import load_adapter
-from magicid.training.clips import read_latents
+from magicid.training.adapters import load_adapter, read_adapter, save_adapter
+from magicid.training.clips import sampling_of
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import Objective, automatic_beta
 from magicid.training.pair_data import PairData
 from magicid.training.preference import POLICY, REFERENCE, PairStep
 from magicid.training.recompute import Level, recomputing
-from magicid.training.reconstruction import learn
+from magicid.training.reconstruction import learn, snapshots
 from magicid.training.timesteps import Drawing, Draws, Times
 
 Kind = Literal["sigmoid", "ipo", "hinge"]
 Reference = Literal["stage_one", "base", "ema"]
 BETA_STEPS = 8  # automatic beta looks at the pairs of this many steps
+
+
+class Lesson(NamedTuple):
+    """What a part of the training learns from."""
+
+    pairs: Sequence[Pair]
+    data: PairData
+    loss: Loss
+    objective: Objective  # with a beta that is chosen
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,10 @@ class Optimize:
     chunk: int = 0  # pairs whose activations are in memory together; 0: the batch; 1: video by video, the least memory
     recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
     save_every_steps: int = 50  # a kill loses at most so many
+    rounds: int = 1  # equal parts of the training; before each but the first, pairs are chosen anew, of clips by the policy too
+    round_clips: int = 1  # of each prompt of the repository, in each round after the first
+    validate: int = 0  # prompts of the repository, one clip of each for each step kept, by which one is chosen; 0: the last
+    least_identity: float = 0.9  # share of stage one's identity that this step must keep; of those the most motion
 
     def check(self) -> None:
         """Refuse settings that cannot work, or do not go together."""
@@ -65,12 +82,18 @@ class Optimize:
         at_least("optimize", 0, weight_decay=self.weight_decay, beta=self.beta, winner_guard=self.winner_guard)
         at_least("optimize", 0, winner_anchor=self.winner_anchor, logit_clamp=self.logit_clamp)
         at_least("optimize", 0, draws=self.draws, chunk=self.chunk)
-        at_least("optimize", 1, save_every_steps=self.save_every_steps)
+        at_least("optimize", 1, save_every_steps=self.save_every_steps, rounds=self.rounds, round_clips=self.round_clips)
+        at_least("optimize", 0, validate=self.validate, least_identity=self.least_identity)
         within("optimize", 0, 1, loser_safeguard=self.loser_safeguard, reference_decay=self.reference_decay)
         one_of("optimize", get_args(Kind), loss=self.loss)
         one_of("optimize", get_args(Reference), reference=self.reference)
         one_of("optimize", get_args(Times), times=self.times)
         one_of("optimize", get_args(Level), recompute=self.recompute)
+        if self.rounds > self.steps:
+            raise UsageError(
+                f"optimize.rounds {self.rounds} with optimize.steps {self.steps}: each round must have a step; set "
+                f"--optimize.rounds to {self.steps} or less."
+            )
         if self.draws and self.chunk != 1:
             raise UsageError(
                 f"optimize.draws {self.draws} with optimize.chunk {self.chunk}: kept errors hold for videos that go through the "
@@ -89,10 +112,17 @@ class Optimize:
         stage_one = run.dir.read("finetune", Adapter)[0]
         for name in (POLICY, REFERENCE):
             load_adapter(run, name, stage_one)
-        pairs = run.dir.read("pair", records.Pair)
-        latents = read_latents(run, [video for p in pairs for video in (p.winner, p.loser)])
-        data = PairData(pairs, latents, family.encode_prompts)
-        loss = self._loss(family, data, run.common.seed)
+        first = self._lesson(run, 1, Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp, self.winner_anchor))
+        later = lru_cache(1)(partial(self._lesson, run, objective=first.objective))  # one more repository in memory
+        ends = rounds.ends(self.steps, self.rounds)
+
+        def lesson(step: int) -> Lesson:
+            number = bisect_right(ends, step) + 1
+            return first if number == 1 else later(number)
+
+        def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
+            return lesson(step).loss(step, micro)
+
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
         average = None
         if self.reference == "ema":  # the loop moves the reference's own weights
@@ -100,19 +130,43 @@ class Optimize:
             average = {name: p.detach() for name, p in lora.parameters(family, REFERENCE).items()}
 
         def held(step: int) -> list[str]:
+            pairs, data, *_ = lesson(step)
             return [pairs[i].id for group in data.batch(step, self.batch, self.share, run.common.seed) for i in group]
 
         kept = lora.weights(family, REFERENCE)
-        with recomputing(family.transformer, self.recompute):
-            adapter = learn(run, "optimize", lora.parameters(family, POLICY), loss, settings, average, held)
+        for number, end in enumerate(ends, 1):
+            if number < self.rounds and rounds.finished(run, number + 1):
+                continue  # this part is done
+            if number > 1:
+                rounds.play(run, number, POLICY, self.round_clips)
+            with recomputing(family.transformer, self.recompute):
+                adapter = learn(run, "optimize", lora.parameters(family, POLICY), loss, settings, average, held, end)
         if average is None:
             _refuse_moved(kept, lora.weights(family, REFERENCE))
         for name in (POLICY, REFERENCE):
             lora.remove_adapter(family, name)
-        return [adapter]
+        return [self._chosen(run, stage_one) if self.validate else adapter]
 
-    def _loss(self, family: Family, data: PairData, seed: int) -> Loss:
-        objective = Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp, self.winner_anchor)
+    def _chosen(self, run: Run, stage_one: Adapter) -> Adapter:
+        """The adapter of the best step of those kept and of stage one, in the place of the last."""
+        found = {0: stage_one} | snapshots(run, "optimize")
+        choose = partial(most_motion, least_identity=self.least_identity)
+        best, points = validate(run, "optimize", found, self.validate, sampling_of(run), choose)
+        run.console.print(
+            f"optimize: step {best} of {self.steps} is taken, by clips of {self.validate} prompts: identity "
+            f"{points[best].identity:.3f} and motion {points[best].motion:.3f}, at stage one {points[0].identity:.3f} and "
+            f"{points[0].motion:.3f}", markup=False, soft_wrap=True,
+        )  # fmt: skip
+        return save_adapter(run, "optimize", read_adapter(run, found[best]))
+
+    def _lesson(self, run: Run, number: int, objective: Objective) -> Lesson:
+        """Of a round's pairs."""
+        pairs, latents = rounds.material(run, number)
+        data = PairData(pairs, latents, run.family.encode_prompts)
+        return Lesson(pairs, data, *self._loss(run.family, data, run.common.seed, objective))
+
+    def _loss(self, family: Family, data: PairData, seed: int, objective: Objective) -> tuple[Loss, Objective]:
+        """The loss of each step, and the objective with its beta, chosen where it is 0."""
         frozen = None if self.reference == "base" else REFERENCE
         evaluate = PairStep(family, data, objective, frozen, self.chunk, self.loser_safeguard, keep=self.draws > 0)
         shape = tuple(data.latents.shape[1:])
@@ -126,7 +180,7 @@ class Optimize:
             pulse("beta", str(step))
             return evaluate.reference_errors(*batch(step, 0))
 
-        if self.beta == 0:
+        if objective.beta == 0:
             errors = torch.cat([reference_errors(step) for step in range(BETA_STEPS)])
             evaluate.objective = replace(objective, beta=automatic_beta(errors, self.beta_gap))
 
@@ -139,7 +193,7 @@ class Optimize:
                 )
             return value, numbers
 
-        return loss
+        return loss, evaluate.objective
 
 
 def _refuse_moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> None:

@@ -44,9 +44,8 @@ class Sample:
         """Draw what is not there yet."""
         adapter = run.dir.read("finetune", Adapter)[0]
         load_adapter(run, "stage_one", adapter)
-        prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "repository"]
         wanted = []
-        for prompt in prompts:
+        for prompt in run.prompts():
             for i in range(self.finetuned_per_prompt):
                 strength = self.strengths[i % len(self.strengths)]
                 wanted.append(self._clip(run, "finetuned", prompt, i, "stage_one", strength))

@@ -84,15 +84,25 @@ def make_clips(
     return [done[clip.id] for clip in wanted]
 
 
-def read_latents(run: Run, ids: Iterable[str]) -> dict[str, torch.Tensor]:
-    """Latents (C, F, H, W) of clips of the repository and of photos by id; `DataError` where a clip is not what was drawn."""
+def sampling_of(run: Run) -> tuple[int, int, float | None]:
+    """Steps, batch and guidance with which the run's repository was drawn."""
+    settings = run.dir.settings()
+    return settings["sample.steps"], settings["sample.batch"], settings.get("sample.guidance")
+
+
+def read_latents(run: Run, ids: Iterable[str], others: Sequence[Video] = ()) -> dict[str, torch.Tensor]:
+    """Latents (C, F, H, W) by id, of clips of the repository, of `others` and of photos.
+
+    `DataError` where a clip is not what was drawn.
+    """
     asked = set(ids)
-    videos = run.dir.read("sample", Video) if run.dir.finished("sample") else []
-    files = {video.id: run.checked(video.latents, video.sha256) for video in videos if video.id in asked}
+    videos = [*(run.dir.read("sample", Video) if run.dir.finished("sample") else []), *others]
+    known = {video.id: video for video in videos if video.id in asked}
+    files = {key: run.checked(video.latents, video.sha256) for key, video in known.items()}
     for photo in run.photos():
         if photo.id in asked:
-            known = photo.latents_sha256
-            files[photo.id] = run.checked(photo.latents, known) if known else run.file(photo.latents)
+            digest = photo.latents_sha256
+            files[photo.id] = run.checked(photo.latents, digest) if digest else run.file(photo.latents)
     return {key: _latents(file) for key, file in files.items()}
 
 

@@ -58,8 +58,11 @@ def train(
     average: dict[str, Tensor] | None = None,
     batch: Callable[[int], Sequence[str]] = lambda step: (),
     say: Callable[[str], None] = lambda line: None,
+    until: int | None = None,
 ) -> dict[str, Tensor]:
     """Train `parameters` in place to `settings.steps`, resuming from `folder`; returns the moving average (or {}).
+
+    `until` is an earlier step to stop at, with a checkpoint from which a later call goes on.
 
     A moving average starts as a copy, and forgets it quickly. One that is given is kept in the given tensors: it starts
     from what they hold and follows at `ema_decay` from the first step.
@@ -84,9 +87,9 @@ def train(
         groups = {"model": {n: p.detach() for n, p in parameters.items()}, "optimizer": optimizer.state()}
         checkpoint.save(folder, checkpoint.Checkpoint(step, groups | ({"ema": average} if average else {})))
 
-    saved = start
+    saved, end = start, settings.steps if until is None else until
     with listening():
-        for step in range(start, settings.steps):
+        for step in range(start, end):
             optimizer.zero_grad()
             numbers: dict[str, float] = {}
             for micro in range(settings.micro_batches):
@@ -121,7 +124,7 @@ def train(
             reach("step", str(step))
             progress(step + 1)
             after_step(step + 1)
-            if (step + 1) % settings.save_every_steps == 0 or step + 1 == settings.steps or asked():
+            if (step + 1) % settings.save_every_steps == 0 or step + 1 == end or asked():
                 save(step + 1)
                 saved = step + 1
             if asked():

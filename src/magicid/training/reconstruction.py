@@ -83,8 +83,11 @@ def learn(
     settings: LoopSettings,
     average: dict[str, Tensor] | None = None,
     batch: Callable[[int], Sequence[str]] = lambda step: (),
+    until: int | None = None,
 ) -> Adapter:
     """Train under a progress bar in the stage's folder, with checkpoints, snapshots and a log, and save the outcome.
+
+    `until` is an earlier step than the last to stop at; a later call goes on from there.
 
     `DataError` where nothing is learnt: an adapter's B starts at zero, and is still there after `NOTHING_LEARNT` steps.
     """
@@ -124,7 +127,7 @@ def learn(
         train(
             parameters, loss, settings, folder / "checkpoints", log,
             progress=lambda step: bar.update(bar.task_ids[0], completed=step), after_step=after, average=average, batch=batch,
-            say=lambda line: run.console.print(f"{stage}: {line}", markup=False, soft_wrap=True),
+            say=lambda line: run.console.print(f"{stage}: {line}", markup=False, soft_wrap=True), until=until,
         )  # fmt: skip
     log.to_tensorboard(folder / "tensorboard")
     return save_adapter(run, stage, dict(parameters))
