@@ -92,6 +92,19 @@ def test_the_clips_of_strangers_are_counted(whole: Forecast) -> None:
     assert with_them.flops / without.flops == pytest.approx(more) and with_them.disk / without.disk == pytest.approx(more)
 
 
+def test_the_clips_of_rounds_and_of_validation_are_counted_and_a_step_stays_a_step(whole: Forecast) -> None:
+    plain, more = whole, changed(whole, {"optimize.rounds": 3, "optimize.round_clips": 2, "optimize.validate": 4})
+    before, after = ({row.stage: row for row in one.rows()} for one in (plain, more))
+    prompts, drawn = whole.stages.prompts.repository, whole.stages.sample
+    clips = prompts * (drawn.finetuned_per_prompt + drawn.base_per_prompt)
+    share = (2 * 2 * prompts + 4 * 6) / clips  # of stage one and five snapshots
+    for number in ("flops", "disk"):
+        found = getattr(after["optimize"], number) - getattr(before["optimize"], number)
+        assert found == pytest.approx(share * getattr(before["sample"], number))
+    assert after["optimize"].memory >= before["optimize"].memory
+    assert more.step("optimize") == plain.step("optimize") == before["optimize"].flops / whole.stages.optimize.steps
+
+
 def test_a_card_too_small_for_anything_is_refused_without_advice(whole: Forecast) -> None:
     card = replace(whole, machine=replace(LARGE, memory=1000))
     with pytest.raises(ResourceError, match=r"no smaller setting fits\. Use a larger device, or a smaller base\.$"):

@@ -126,7 +126,6 @@ def real_steps(forecast: Forecast) -> dict[str, dict[str, float]]:
     tables.load(tables.FAMILIES, "family", forecast.common.family)
     found: dict[str, dict[str, float]] = {}
     shape, stages = forecast.shape(forecast.learnt), forecast.stages
-    rows = {row.stage: row for row in forecast.rows()}
     with tempfile.TemporaryDirectory() as folder, measuring_peak() as peak:
         run = Run(RunDir(Path(folder)), forecast.common, Console(quiet=True))
         family = run.family
@@ -138,8 +137,7 @@ def real_steps(forecast: Forecast) -> dict[str, dict[str, float]]:
         }
         for name, step in (("finetune", trial.finetune_step), ("optimize", trial.pair_step)):
             reset_peak()
-            seconds, flops = step(family, sizes[name]), rows[name].flops / getattr(stages, name).steps
-            found[name] = {"seconds": seconds, "flops": flops, "peak": peak()}
+            found[name] = {"seconds": step(family, sizes[name]), "flops": forecast.step(name), "peak": peak()}
         run.dir.close()
     return found
 

@@ -99,20 +99,31 @@ class Forecast:
         seen = self._ask("encode", size, 1, "")
         return Row("prepare", self._at("autoencoder", seen), self.photos * seen.flops, self.photos * self._clip(size))
 
+    def step(self, stage: str) -> float:
+        """FLOPs of one step of a training."""
+        if stage == "finetune":
+            return self._ask("train", self.learnt, self.stages.finetune.batch, self.stages.finetune.recompute).flops
+        ours = self.stages.optimize
+        policy = self._ask("train", self.learnt, 1, ours.recompute).flops
+        return 2 * ours.batch * (policy + self._ask("predict", self.learnt, 1, "").flops)
+
     def _finetune(self) -> Row:
         ours = self.stages.finetune
         seen = self._ask("train", self.learnt, ours.batch, ours.recompute)
         copies = adapter_bytes(self.adapter, 1)
-        return Row("finetune", self._training(seen, copies), ours.steps * seen.flops, self._kept())
+        return Row("finetune", self._training(seen, copies), ours.steps * self.step("finetune"), self._kept())
 
     def _optimize(self) -> Row:
-        ours = self.stages.optimize
+        ours, drawn = self.stages.optimize, self.stages.sample
         together = 1 if ours.chunk == 1 else 2 * min(ours.chunk or ours.batch, ours.batch)
         seen = self._ask("train", self.learnt, together, ours.recompute)
         copies = adapter_bytes(self.adapter, 1, 3)  # the reference, and two sums of gradients
-        reference = self._ask("predict", self.learnt, 1, "").flops
-        flops = 2 * ours.batch * (seen.flops / together + reference)
-        return Row("optimize", self._training(seen, copies), ours.steps * flops, self._kept())
+        memory, flops, disk = self._training(seen, copies), ours.steps * self.step("optimize"), self._kept()
+        clips = (ours.rounds - 1) * ours.round_clips * self.stages.prompts.repository + ours.validate * (SNAPSHOTS + 1)
+        if clips:  # of rounds and of validation, drawn as those of the repository
+            more = self._drawing("optimize", self.learnt, clips, drawn.batch, drawn.steps, drawn.guidance)
+            memory, flops, disk = max(memory, more.memory), flops + more.flops, disk + more.disk
+        return Row("optimize", memory, flops, disk)
 
     def _sample(self) -> Row:
         ours, prompts = self.stages.sample, self.stages.prompts.repository

@@ -158,6 +158,19 @@ def test_the_foot_of_the_page_names_the_packages_that_made_it(run_dir: RunDir) -
     assert "This page was made with magicid " in text and f"torch {metadata.version('torch')}" in text
 
 
+def test_the_steps_that_were_compared_are_shown_and_the_one_taken_stands_out(run_dir: RunDir) -> None:
+    finish(run_dir)
+    assert "The step that was taken" not in write_report(run_dir).read_text()
+    steps = {step: {"identity": 0.5 - step / 100, "motion": step / 50} for step in (0, 10, 20)}
+    (run_dir.root / "optimize" / "validation.json").write_text(json.dumps({"best": 10, "steps": steps}))
+    text = write_report(run_dir).read_text()
+    assert Page(text).open == [] and text.count("The step that was taken stands out.") == 1
+    rows = re.findall(r'<tr><th scope="row">(\d+)</th>(.*)</tr>', text)
+    assert [(step, "best" in cells, re.findall(r">(\d\.\d+)<", cells)) for step, cells in rows] == [
+        ("0", False, ["0.500", "0.000"]), ("10", True, ["0.400", "0.200"]), ("20", False, ["0.300", "0.400"]),
+    ]  # fmt: skip
+
+
 def test_best_and_share_follow_the_direction_of_a_metric() -> None:
     columns, rows = result_table([CEILING, *METRICS])
     best = {name: [m for m, cells in rows.items() if (c := cells[i]) and c.best] for i, name in enumerate(columns)}

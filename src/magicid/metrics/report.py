@@ -1,12 +1,13 @@
 """report.html: one page that opens with no server and no network, made of whatever stages of a run are finished."""
 
+import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from PIL import Image
 
@@ -65,7 +66,7 @@ def write_report(run_dir: RunDir) -> Path:
             _records(run_dir, "pair", Pair), settings,
         ),
         training=[
-            (title, list(dashboard(lines, stage)), f"{verdict(lines)} {constants(lines)}".strip())
+            (title, list(dashboard(lines, stage)), f"{verdict(lines)} {constants(lines)}".strip(), _validation(run_dir, stage))
             for stage, title in TRAINING.items()
             if (lines := Log(run_dir.root / stage / "log.jsonl").read())
         ],
@@ -111,6 +112,12 @@ def summary(columns: Sequence[str], rows: dict[str, list[Cell | None]], photos: 
             parts.append(f"{name} is {', '.join(values)}")
     start = f"One person from {photos} photo{'' if photos == 1 else 's'}"
     return f"{start}: {'; '.join(parts)}." if parts else f"{start}; not evaluated yet."
+
+
+def _validation(run_dir: RunDir, stage: str) -> dict[str, Any]:
+    """The step that was taken ("best") and what was found of each that could be ("steps"); {} where none was chosen."""
+    path = run_dir.root / stage / "validation.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def _records(run_dir: RunDir, stage: str, kind: type[R]) -> list[R]:
