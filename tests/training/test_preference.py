@@ -1,5 +1,6 @@
 """The engine gives the loss of the formulae and its gradient, however it goes about it."""
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from magicid.core.diffusion import FlowMatching, VariancePreserving
-from magicid.core.interfaces import Family
+from magicid.core.interfaces import Condition, Family
 from magicid.core.records import Pair
 from magicid.core.seeds import noise
 from magicid.training import lora, reference
@@ -25,6 +26,7 @@ SHAPE = (4, 3, 8, 8)
 PAIRS = [("a", "b"), ("a", "c"), ("a", "d"), ("e", "b"), ("f", "a")]
 GROUPS, TAKEN = [[0, 1, 2], [3], [4]], [0, 1, 0]
 T = torch.tensor([0.4, 0.9])
+LAWS = [FlowMatching(), VariancePreserving("eps"), VariancePreserving("v")]
 DRAWS = Draws(noise((2, *SHAPE), 0, "draws"), T)
 
 
@@ -53,12 +55,14 @@ def move(family: Family, size: float = 0.05) -> None:
         weight.data += size * noise(tuple(weight.shape), 1, name).to(weight.dtype)
 
 
-def gradient(family: Family, step: PairStep, groups: list[list[int]] = GROUPS, taken: list[int] = TAKEN) -> Tensor:
+def gradient(
+    family: Family, step: PairStep, groups: list[list[int]] = GROUPS, taken: list[int] = TAKEN, draws: Draws = DRAWS
+) -> Tensor:
     """The loss's gradient in the policy's weights, as one vector."""
     parameters = lora.parameters(family, POLICY).values()
     for parameter in parameters:
         parameter.grad = None
-    step(groups, DRAWS, taken)[0].backward()
+    step(groups, draws, taken)[0].backward()
     return torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
 
 
@@ -159,7 +163,7 @@ def test_the_bank_changes_no_bit(family: Family, data: PairData) -> None:
         assert torch.equal(gradient(family, fresh), gradient(family, kept))
 
 
-@pytest.mark.parametrize("law", [FlowMatching(), VariancePreserving("eps"), VariancePreserving("v")])
+@pytest.mark.parametrize("law", LAWS)
 def test_steps_lower_the_winners_error_and_raise_the_losers_whatever_the_law(
     family: Family, data: PairData, law: FlowMatching | VariancePreserving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +178,77 @@ def test_steps_lower_the_winners_error_and_raise_the_losers_whatever_the_law(
         optimizer.step()
     assert numbers["win_drift"] < 0 < numbers["lose_drift"] and numbers["accuracy"] == 1
     assert float(loss.detach()) < 1e-3
+
+
+def present(
+    family: Family, law: FlowMatching | VariancePreserving, level: float, patch: pytest.MonkeyPatch
+) -> tuple[Draws, float]:
+    """Let a network, whose output is the flow's velocity, speak in the units of a law, at a level of the variance-preserving.
+
+    x_t there, a x0 + s eps, is (a + s) times that of the flow at t = s / (a + s). Returned are the draw in the law's own time,
+    and by how much its errors are the flow's: (1 - t)^2 for eps, 1 / (a + s)^2 for v.
+    """
+    at, one, flow = torch.tensor([level]), torch.ones(1, dtype=torch.float64), FlowMatching()
+    a, s = (float(VariancePreserving().add_noise(x0, 1 - x0, at)) for x0 in (one, 0 * one))
+    t, predict = s / (a + s), type(family).predict
+
+    def said(self: Family, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
+        times = torch.full_like(t_B, t)
+        clean_and_noise = flow.clean_and_noise(x_t / (a + s), predict(self, x_t / (a + s), times, condition), times)
+        return law.target(*clean_and_noise, t_B)
+
+    patch.setattr(family, "law", law)
+    if law == flow:
+        return Draws(DRAWS.eps[:1].double(), torch.tensor([t], dtype=torch.float64)), 1.0
+    patch.setattr(type(family), "predict", said)
+    return Draws(DRAWS.eps[:1].double(), at.double()), (1 - t) ** 2 if law.prediction == "eps" else (a + s) ** -2
+
+
+@pytest.mark.parametrize("level", [0.05, 0.3, 0.7])
+def test_one_network_learns_the_same_whatever_it_is_taken_to_predict(
+    family: Family, data: PairData, level: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    move(family)
+    family.transformer.double()
+    found = []
+    try:
+        for law in LAWS:
+            with monkeypatch.context() as patch:
+                draws, factor = present(family, law, level, patch)
+                step = PairStep(family, data, Objective(20 / factor), chunk=1)  # the same logits, whatever the errors' size
+                errors = step.reference_errors(GROUPS, draws, [0, 0, 0]) / factor
+                loss, numbers = step(GROUPS, draws, [0, 0, 0])
+                grads = torch.autograd.grad(loss, list(lora.parameters(family, POLICY).values()))
+            assert numbers["gradient_factor"] != 0.5
+            found.append((errors, loss.detach(), torch.cat([g.flatten() for g in grads])))
+    finally:
+        family.transformer.float()
+    assert float(found[0][2].norm()) > 1e-3
+    for other in found[1:]:
+        for mine, flows in zip(other, found[0], strict=True):
+            torch.testing.assert_close(mine, flows, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_one_step_from_the_reference_lowers_the_winners_error_and_raises_the_losers_whatever_is_predicted(
+    family: Family, data: PairData, law: FlowMatching | VariancePreserving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data.latents[data.losers[0]] = -data.latents[data.winners[0]]  # in noise they look alike, and ask for opposites
+    family.transformer.double()
+    try:
+        draws, factor = present(family, law, 0.8, monkeypatch)
+        step = PairStep(family, data, Objective(20 / factor), chunk=1)
+        loss, numbers = step([[0]], draws, [0])
+        assert float(loss.detach()) == pytest.approx(math.log(2), rel=1e-7) and numbers["margin"] == 0
+        found = gradient(family, step, [[0]], [0], draws)
+        with torch.no_grad():
+            for p in lora.parameters(family, POLICY).values():
+                assert p.grad is not None
+                p -= 1e-2 * p.grad / found.norm()
+        numbers = step([[0]], draws, [0])[1]
+        assert numbers["win_drift"] < 0 < numbers["lose_drift"]
+    finally:
+        family.transformer.float()
 
 
 def test_the_safeguard_keeps_the_winners_error_from_rising(family: Family, data: PairData) -> None:
