@@ -151,9 +151,10 @@ class Optimize:
         """The adapter of the best step of those kept and of stage one, in the place of the last."""
         found = {0: stage_one} | snapshots(run, "optimize")
         choose = partial(most_motion, least_identity=self.least_identity)
-        best, points = validate(run, "optimize", found, self.validate, sampling_of(run), choose)
+        prompts = min(self.validate, len(run.prompts()))
+        best, points = validate(run, "optimize", found, prompts, sampling_of(run), choose)
         run.console.print(
-            f"optimize: step {best} of {self.steps} is taken, by clips of {self.validate} prompts: identity "
+            f"optimize: step {best} of {self.steps} is taken, by clips of {prompts} prompts: identity "
             f"{points[best].identity:.3f} and motion {points[best].motion:.3f}, at stage one {points[0].identity:.3f} and "
             f"{points[0].motion:.3f}", markup=False, soft_wrap=True,
         )  # fmt: skip
