@@ -105,6 +105,12 @@ def test_the_clips_of_rounds_and_of_validation_are_counted_and_a_step_stays_a_st
     assert more.step("optimize") == plain.step("optimize") == before["optimize"].flops / whole.stages.optimize.steps
 
 
+def test_a_single_frame_costs_stage_one_less_and_no_other_stage(whole: Forecast) -> None:
+    before, after = ({row.stage: row for row in one.rows()} for one in (whole, changed(whole, {"finetune.single_frame": True})))
+    assert after["finetune"].flops < before["finetune"].flops / 2 and after["finetune"].memory < before["finetune"].memory
+    assert all(after[name] == before[name] for name in before if name != "finetune")
+
+
 def test_a_card_too_small_for_anything_is_refused_without_advice(whole: Forecast) -> None:
     card = replace(whole, machine=replace(LARGE, memory=1000))
     with pytest.raises(ResourceError, match=r"no smaller setting fits\. Use a larger device, or a smaller base\.$"):

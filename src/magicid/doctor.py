@@ -125,12 +125,12 @@ def real_steps(forecast: Forecast) -> dict[str, dict[str, float]]:
         ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**17)
     tables.load(tables.FAMILIES, "family", forecast.common.family)
     found: dict[str, dict[str, float]] = {}
-    shape, stages = forecast.shape(forecast.learnt), forecast.stages
+    photo, shape, stages = forecast.shape(forecast.photo), forecast.shape(forecast.learnt), forecast.stages
     with tempfile.TemporaryDirectory() as folder, measuring_peak() as peak:
         run = Run(RunDir(Path(folder)), forecast.common, Console(quiet=True))
         family = run.family
         sizes = {
-            "finetune": trial.Size(shape, stages.finetune.batch, stages.finetune.recompute, stages.finetune.lora),
+            "finetune": trial.Size(photo, stages.finetune.batch, stages.finetune.recompute, stages.finetune.lora),
             "optimize": trial.Size(
                 shape, stages.optimize.batch, stages.optimize.recompute, stages.finetune.lora, stages.optimize.chunk
             ),

@@ -76,6 +76,11 @@ class Forecast:
         return self.rehearsal.family.geometry.sized(self.common.frames, self.common.height, self.common.width)
 
     @property
+    def photo(self) -> Geometry:
+        """The size at which stage one learns photos."""
+        return replace(self.learnt, frames=1) if self.stages.finetune.single_frame else self.learnt
+
+    @property
     def shown(self) -> Geometry:
         """The size of the evaluation's clips."""
         size = self.stages.generate
@@ -102,14 +107,14 @@ class Forecast:
     def step(self, stage: str) -> float:
         """FLOPs of one step of a training."""
         if stage == "finetune":
-            return self._ask("train", self.learnt, self.stages.finetune.batch, self.stages.finetune.recompute).flops
+            return self._ask("train", self.photo, self.stages.finetune.batch, self.stages.finetune.recompute).flops
         ours = self.stages.optimize
         policy = self._ask("train", self.learnt, 1, ours.recompute).flops
         return 2 * ours.batch * (policy + self._ask("predict", self.learnt, 1, "").flops)
 
     def _finetune(self) -> Row:
         ours = self.stages.finetune
-        seen = self._ask("train", self.learnt, ours.batch, ours.recompute)
+        seen = self._ask("train", self.photo, ours.batch, ours.recompute)
         copies = adapter_bytes(self.adapter, 1)
         return Row("finetune", self._training(seen, copies), ours.steps * self.step("finetune"), self._kept())
 

@@ -22,7 +22,7 @@ from tests.test_pipeline import QUIET, SMALL
 
 FEW = replace(
     SMALL,
-    finetune=replace(SMALL.finetune, steps=2),
+    finetune=replace(SMALL.finetune, steps=2, single_frame=True),  # a size that each family must know too
     optimize=replace(SMALL.optimize, steps=2),
     prompts=replace(SMALL.prompts, repository=2, evaluation=1),
     sample=replace(SMALL.sample, finetuned_per_prompt=2),

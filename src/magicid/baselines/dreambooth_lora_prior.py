@@ -21,7 +21,8 @@ class DreamboothLoraPrior:
     """How long, and how much the prior weighs; the rest is as in stage one."""
 
     steps: int = 6000
-    weight: float = 1.0  # of the prior's loss, on as many clips as the photos'
+    weight: float = 1.0  # of the prior's loss
+    batch: int = 4  # clips of the prior
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `dreambooth_lora_prior/adapter.safetensors`."""
@@ -29,9 +30,9 @@ class DreamboothLoraPrior:
         if not videos:
             raise DataError(f"{run.dir.root}: the repository has no clips of the base model; set --sample.base-per-prompt.")
         stage_one, family = Finetune.of(run), run.family
-        person = reconstruction(run, stills(run), stage_one.batch)
+        person = reconstruction(run, stills(run, stage_one.single_frame), stage_one.batch)
         others = Clips(run, [video.id for video in videos], [video.prompt for video in videos])
-        prior = reconstruction(run, others, stage_one.batch, "prior")
+        prior = reconstruction(run, others, self.batch, "prior")
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
             own, kept = person(step, micro)[0], prior(step, micro)[0]

@@ -38,8 +38,8 @@ class MagicMe:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `magic_me/adapter.safetensors`, the rows of each text encoder."""
-        family, seed, batch = run.family, run.common.seed, Finetune.of(run).batch
-        clips = stills(run)
+        family, seed, stage_one = run.family, run.common.seed, Finetune.of(run)
+        batch, clips = stage_one.batch, stills(run, stage_one.single_frame)
         masks_NFHW = person_masks(run, clips.latents.shape[2:]).to(clips.device)
         named = run.common.trigger.split()[-1]
         rows = keywords.new_rows(family, self.words, named, seed)

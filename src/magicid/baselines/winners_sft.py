@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from magicid.core.records import Adapter, Pair
 from magicid.core.run import Run
-from magicid.stages.finetune import Finetune
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.loop import LoopSettings
@@ -16,17 +15,18 @@ NAME = "winners_sft"
 
 @dataclass(frozen=True)
 class WinnersSft:
-    """Steps and rate are HPO's; the batch is stage one's."""
+    """All of it is HPO's: as many winners in a step as pairs there."""
 
     steps: int = 5000
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
+    batch: int = 4  # clips
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train the stage-one adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
         pairs, family = run.dir.read("pair", Pair), run.family
         winners = Clips(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
-        loss = reconstruction(run, winners, Finetune.of(run).batch, NAME)
+        loss = reconstruction(run, winners, self.batch, NAME)
         load_adapter(run, NAME, run.dir.read("finetune", Adapter)[0])
         with lora.using(family, NAME):
             settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)

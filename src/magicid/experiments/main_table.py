@@ -101,7 +101,7 @@ class MainTable:
             "dreambooth_lora": DreamboothLora(total),
             "dreambooth_lora_early": DreamboothLoraEarly(sample_steps=sample.steps, batch=sample.batch, guidance=sample.guidance),
             "magic_me": MagicMe(total, learning_rate=KEYWORD_RATE[self.preset]),
-            "winners_sft": WinnersSft(hpo.steps, hpo.learning_rate, hpo.weight_decay),
+            "winners_sft": WinnersSft(hpo.steps, hpo.learning_rate, hpo.weight_decay, hpo.batch),
         }
         return found | ({"dreambooth_lora_prior": DreamboothLoraPrior(total)} if self.priors else {})
 

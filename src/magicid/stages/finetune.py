@@ -1,4 +1,4 @@
-"""Stage one of MagicID: a LoRA learns the person by reconstructing each photo as a video that stands still."""
+"""Stage one of MagicID: a LoRA learns the person by reconstructing each photo, as a video that stands still or as one frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +23,13 @@ START_SHA256 = "finetune.start_sha256"
 
 @dataclass(frozen=True)
 class Finetune:
-    """Reconstruction of the static videos."""
+    """Reconstruction of the photos."""
 
     steps: int = 1000
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4
+    single_frame: bool = False  # each photo is one frame, which says nothing of motion; False: a static video, as in the paper
     rank: int = 16
     alpha: float = 16.0
     targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's choice
@@ -68,7 +69,7 @@ class Finetune:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
-        clips, family = stills(run), run.family
+        clips, family = stills(run, self.single_frame), run.family
         loss = reconstruction(run, clips, self.batch)
 
         def held(step: int) -> list[str]:

@@ -48,10 +48,13 @@ class Clips:
         return {name: tensor[self._rows[chosen].to(tensor.device)] for name, tensor in self._conditions.items()}
 
 
-def stills(run: Run) -> Clips:
-    """The static videos of the photos; the trigger words are all that is said of them."""
+def stills(run: Run, single_frame: bool = False) -> Clips:
+    """The static videos of the photos, or their first latent frame; the trigger words are all that is said of them."""
     photos = run.photos()
-    return Clips(run, [photo.id for photo in photos], [run.common.trigger] * len(photos))
+    clips = Clips(run, [photo.id for photo in photos], [run.common.trigger] * len(photos))
+    if single_frame:
+        clips.latents = clips.latents[:, :, :1]
+    return clips
 
 
 def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: int, *key: object) -> tuple[Tensor, Tensor]:
