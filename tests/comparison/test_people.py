@@ -39,7 +39,7 @@ def test_people_get_prompts_of_their_own(tmp_path: Path) -> None:
 def test_equal_stages_are_shared_and_the_other_run_goes_on_from_them(tmp_path: Path) -> None:
     common, other = common_of(tmp_path, 9, 0), replace(TINY, sample=replace(TINY.sample, strengths=(1.0,)))
     with person_run(common, TINY, tmp_path / "ours", QUIET, until="prompts") as run:
-        share_stages(run.dir, tmp_path / "theirs", common, other, ("prepare", "finetune", "prompts"))
+        share_stages(run.dir, tmp_path / "theirs", common, other)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "theirs").rglob("*") if path.is_file()}
     with person_run(common, other, tmp_path / "theirs", QUIET, until="sample") as theirs:
         assert theirs.dir.settings()["sample.strengths"] == [1.0]
@@ -53,7 +53,7 @@ def test_equal_stages_are_shared_and_the_other_run_goes_on_from_them(tmp_path: P
 def test_from_the_first_stage_that_differs_on_nothing_is_shared(tmp_path: Path) -> None:
     common, other = common_of(tmp_path, 9, 0), replace(TINY, finetune=replace(TINY.finetune, steps=6))
     with person_run(common, TINY, tmp_path / "ours", QUIET, until="prompts") as run:
-        share_stages(run.dir, tmp_path / "theirs", common, other, ("prepare", "finetune", "prompts"))
+        share_stages(run.dir, tmp_path / "theirs", common, other)
         assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["prepare"]
-        share_stages(run.dir, tmp_path / "strangers", replace(common, seed=1), TINY, ("prepare", "finetune"))
+        share_stages(run.dir, tmp_path / "strangers", replace(common, seed=1), TINY)
         assert not (tmp_path / "strangers").exists()

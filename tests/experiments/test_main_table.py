@@ -44,7 +44,7 @@ def result(work: Path) -> dict[str, Any]:
 @pytest.fixture
 def run(result: dict[str, Any], work: Path) -> Iterator[Run]:
     """The first person's run, finished."""
-    pipeline = replace(ASKED, work=work)._pipeline()
+    pipeline = replace(ASKED, work=work).pipeline()
     with person_run(common_of(work, 9, 0), pipeline, work / "quick-1x1-0" / "person-9", QUIET) as opened:
         yield opened
 

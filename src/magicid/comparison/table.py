@@ -54,7 +54,7 @@ class Row:
     figures: dict[str, Interval]
     shares: dict[str, float]
     magicid_minus: dict[str, Interval]
-    beyond_front: Interval | None  # area that it adds to the strength front's; None of those that lie on it
+    beyond_front: Interval | None  # area that it adds to the strength front's; None of those that lie on it, or without one
 
     def to_json(self) -> dict[str, Any]:
         """Flat, as `magicid experiment` prints it: a figure that could not be measured is null."""
@@ -66,8 +66,8 @@ class Row:
         return {name: finite(value) for name, value in plain.items()}
 
 
-def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequence[str], ours: str = "magicid") -> list[Row]:
-    """One row a method; `front` names what traces the strength front."""
+def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequence[str] = (), ours: str = "magicid") -> list[Row]:
+    """One row a method; `front` names what traces the strength front, `ours` the row that is MagicID's."""
     ceiling = {name: _interval(people, "ceiling", name)[0] for name in FIGURES}
     found = []
     for method in methods:
@@ -78,7 +78,7 @@ def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequenc
             figures[name] = interval(costs, range(len(people)))
         shares = {name: _share(figures[name][0], ceiling[name]) for name in FIGURES}
         minus = {name: _interval(people, ours, name, method) for name in FIGURES} if method != ours else {}
-        gain = None if method in front else statistic_interval(_beyond(method, front), people)
+        gain = None if method in front or not front else statistic_interval(_beyond(method, front), people)
         found.append(Row(method, figures, shares, minus, gain))
     return found
 

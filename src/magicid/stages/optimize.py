@@ -17,6 +17,7 @@ from magicid.core.interfaces import Family
 from magicid.core.pulse import pulse
 from magicid.core.records import Adapter
 from magicid.core.run import Run
+from magicid.core.seeds import item_seed
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.clips import read_latents
@@ -57,6 +58,7 @@ class Optimize:
     chunk: int = 0  # pairs whose activations are in memory together; 0: the batch; 1: video by video, the least memory
     recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
     save_every_steps: int = 50  # a kill loses at most so many
+    seed: int = 0  # of the draws of pairs, noise and time; another gives another training
 
     def check(self) -> None:
         """Refuse settings that cannot work, or do not go together."""
@@ -64,7 +66,7 @@ class Optimize:
         positive("optimize", learning_rate=self.learning_rate, beta_gap=self.beta_gap)
         at_least("optimize", 0, weight_decay=self.weight_decay, beta=self.beta, winner_guard=self.winner_guard)
         at_least("optimize", 0, winner_anchor=self.winner_anchor, logit_clamp=self.logit_clamp)
-        at_least("optimize", 0, draws=self.draws, chunk=self.chunk)
+        at_least("optimize", 0, draws=self.draws, chunk=self.chunk, seed=self.seed)
         at_least("optimize", 1, save_every_steps=self.save_every_steps)
         within("optimize", 0, 1, loser_safeguard=self.loser_safeguard, reference_decay=self.reference_decay)
         one_of("optimize", get_args(Kind), loss=self.loss)
@@ -92,7 +94,8 @@ class Optimize:
         pairs = run.dir.read("pair", records.Pair)
         latents = read_latents(run, [video for p in pairs for video in (p.winner, p.loser)])
         data = PairData(pairs, latents, family.encode_prompts)
-        loss = self._loss(family, data, run.common.seed)
+        seed = item_seed(run.common.seed, "optimize", self.seed) if self.seed else run.common.seed
+        loss = self._loss(family, data, seed)
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
         average = None
         if self.reference == "ema":  # the loop moves the reference's own weights
@@ -100,7 +103,7 @@ class Optimize:
             average = {name: p.detach() for name, p in lora.parameters(family, REFERENCE).items()}
 
         def held(step: int) -> list[str]:
-            return [pairs[i].id for group in data.batch(step, self.batch, self.share, run.common.seed) for i in group]
+            return [pairs[i].id for group in data.batch(step, self.batch, self.share, seed) for i in group]
 
         kept = lora.weights(family, REFERENCE)
         with recomputing(family.transformer, self.recompute):
