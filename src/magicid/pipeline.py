@@ -118,11 +118,11 @@ def run_pipeline(
     out: Path,
     console: Console | None = None,
     until: str | None = None,
-    beside: Run | None = None,
+    like: Run | None = None,
 ) -> RunDir:
     """Bring the run in `out` to its end (or the end of stage `until`), from wherever it was; returns its folder.
 
-    `beside` is a run with the same common settings, whose base model this one uses too.
+    `like` is a run with the same common settings, whose base model this one uses too.
     """
     console = console or Console()
     tables.check(tables.FAMILIES, "family", common.family)
@@ -141,7 +141,7 @@ def run_pipeline(
     if not out.exists():
         find_photos(common.photos)  # a misspelt name must leave nothing behind
     folder = RunDir(out)
-    run = Run(folder, common, console, beside)
+    run = Run(folder, common, console, like)
     folder.refuse_stale()
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if set(left) - {"prepare"}:

@@ -34,14 +34,19 @@ def common_of(work: Path, person: int, seed: int) -> Common:
 
 @contextmanager
 def person_run(
-    common: Common, pipeline: Pipeline, out: Path, console: Console, until: str | None = None, beside: Run | None = None
+    common: Common, pipeline: Pipeline, out: Path, console: Console, until: str | None = None, like: Run | None = None
 ) -> Iterator[Run]:
     """The run in `out`, brought to its end or that of stage `until`; its lock is held inside the block."""
-    folder = run_pipeline(common, pipeline, out, console, until, beside)
+    folder = run_pipeline(common, pipeline, out, console, until, like)
     try:
-        yield Run(folder, common, console, beside)
+        yield Run(folder, common, console, like)
     finally:
         folder.close()
+
+
+def beside(run: Run, name: str) -> Path:
+    """The folder of a run's variant."""
+    return run.dir.root.with_name(f"{run.dir.root.name}-{name}")
 
 
 @contextmanager
@@ -50,9 +55,8 @@ def variant(run: Run, name: str, pipeline: Pipeline) -> Iterator[Run]:
 
     Of the stages before the first that differs it has copies, and the base model is in memory once.
     """
-    there = run.dir.root.with_name(f"{run.dir.root.name}-{name}")
-    share_stages(run.dir, there, run.common, pipeline)
-    with person_run(run.common, pipeline, there, run.console, "optimize", beside=run) as made:
+    share_stages(run.dir, beside(run, name), run.common, pipeline)
+    with person_run(run.common, pipeline, beside(run, name), run.console, "optimize", like=run) as made:
         yield made
 
 
