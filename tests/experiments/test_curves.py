@@ -88,7 +88,7 @@ def test_a_length_that_cannot_be_is_refused_at_once(world: None, tmp_path: Path)
         IdentityOverFrames(frames=5, work=tmp_path / "work").run(quiet=True)
     with pytest.raises(DataError, match="8"):
         IdentityOverFrames(frames=8, work=tmp_path / "work").run(quiet=True)
-    assert not (tmp_path / "work").exists()
+    assert not list((tmp_path / "work").rglob("finetune"))
 
 
 def test_both_ways_begin_with_stage_one_and_come_to_the_same_number_of_steps(steps: dict[str, Any], work: Path) -> None:

@@ -5,6 +5,7 @@ their figures. The same command goes on where it stopped; another experiment wit
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -63,11 +64,14 @@ class Study:
     def each(self, console: Console) -> Iterator[Person]:
         """Everyone in turn, each one's run brought to its end and held until the next is asked for."""
         self.check()
-        pipeline, everyone = self.pipeline(), people(self.people + 1)
-        folder = self.work / f"{self.preset}-{self.prompts}x{self.seeds}-{self.seed}"
-        for number, stranger in pairwise(everyone):
-            with person_run(common_of(self.work, number, self.seed), pipeline, folder / f"person-{number}", console) as run:
-                yield Person(number, stranger, run, pipeline)
+        for number, stranger in pairwise(people(self.people + 1)):
+            with self.held(number, console) as run:
+                yield Person(number, stranger, run, self.pipeline())
+
+    def held(self, number: int, console: Console, until: str | None = None) -> AbstractContextManager[Run]:
+        """One person's run, brought to its end or that of a stage; its lock is held inside the block."""
+        folder = self.work / f"{self.preset}-{self.prompts}x{self.seeds}-{self.seed}" / f"person-{number}"
+        return person_run(common_of(self.work, number, self.seed), self.pipeline(), folder, console, until)
 
     def to_json(self) -> dict[str, Any]:
         """What was asked of whom, as every study's figures begin."""

@@ -16,12 +16,11 @@ from magicid.comparison.clips import Method, Shown, drawn, generated
 from magicid.comparison.controls import renders
 from magicid.comparison.figures import likenesses
 from magicid.comparison.markdown import grid, plain, signed
+from magicid.comparison.people import people
 from magicid.comparison.study import Person, Study, dreambooth_lora, optimized
 from magicid.comparison.table import Interval, finite, flat
-from magicid.core import tables
 from magicid.core.errors import UsageError
 from magicid.core.records import Adapter, FrameLikeness
-from magicid.core.run import Common, find_base
 from magicid.metrics.bootstrap import interval
 
 METHODS = ("finetuned", "dreambooth_lora", "magicid", "ceiling")
@@ -53,7 +52,8 @@ class IdentityOverFrames(Study):
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Bring everyone's runs to their end; each length's rows and curves."""
-        console, learnt = Console(stderr=quiet), self._learnt()
+        console = Console(stderr=quiet)
+        learnt = self._learnt(console)
         found: dict[int, list[tuple[int, FrameLikeness]]] = {length: [] for length in (learnt, self.frames) if length}
         for person in self.each(console):
             for length, clips in found.items():
@@ -74,14 +74,15 @@ class IdentityOverFrames(Study):
         lengths = [{"frames": length, "rows": [line.to_json() for line in lines]} for length, lines in table.items()]
         return self.to_json() | {"lengths": finite(lengths)}
 
-    def _learnt(self) -> int:
+    def _learnt(self, console: Console) -> int:
         """Frames of the clips that everyone's model learns from; what cannot be drawn is refused before hours of work."""
-        family = tables.load(tables.FAMILIES, "family", "wan").load(find_base(Common(self.work)))
-        size = family.geometry
-        if self.frames and self.frames <= size.frames:
-            raise UsageError(f"frames {self.frames}: must be more than the {size.frames} that are learnt, or 0 for these alone.")
-        family.latents_shape(self.frames or size.frames, size.height, size.width)
-        return int(size.frames)
+        self.check()
+        with self.held(people(1)[0], console, until="prepare") as run:
+            learnt = run.clips().frames
+            if self.frames and self.frames <= learnt:
+                raise UsageError(f"frames {self.frames}: must be more than the {learnt} that are learnt, or 0 for these alone.")
+            run.clips(self.frames)
+        return learnt
 
 
 def _clips(person: Person, frames: int) -> list[Shown]:
