@@ -113,9 +113,17 @@ def _plain(nested: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def run_pipeline(
-    common: Common, pipeline: Pipeline, out: Path, console: Console | None = None, until: str | None = None
+    common: Common,
+    pipeline: Pipeline,
+    out: Path,
+    console: Console | None = None,
+    until: str | None = None,
+    like: Run | None = None,
 ) -> RunDir:
-    """Bring the run in `out` to its end (or the end of stage `until`), from wherever it was; returns its folder."""
+    """Bring the run in `out` to its end (or the end of stage `until`), from wherever it was; returns its folder.
+
+    `like` is a run with the same common settings, whose base model this one uses too.
+    """
     console = console or Console()
     tables.check(tables.FAMILIES, "family", common.family)
     tables.check(tables.JUDGES, "judges", common.judges)
@@ -133,7 +141,7 @@ def run_pipeline(
     if not out.exists():
         find_photos(common.photos)  # a misspelt name must leave nothing behind
     folder = RunDir(out)
-    run = Run(folder, common, console)
+    run = Run(folder, common, console, like)
     folder.refuse_stale()
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if set(left) - {"prepare"}:

@@ -23,7 +23,7 @@ TINY = Pipeline(
         6, 6, identity_least_gap=0, dynamic_least_identity_gap=0, dynamic_least_motion_gap=0, least_prompt=1.0, least=1,
         identity_most_motion_gap=10.0,
     ),
-    optimize=Optimize(steps=2, batch=2, learning_rate=1e-2),
+    optimize=Optimize(steps=3, batch=2, learning_rate=1e-2),
     generate=Generate(seeds=1, steps=1),
 )  # fmt: skip
 

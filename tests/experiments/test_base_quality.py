@@ -15,9 +15,6 @@ from magicid.experiments import base_quality
 from magicid.experiments.base_quality import BaseQuality, _likeness, contact_sheet
 from magicid.media.photo import read_photo
 from magicid.media.video import to_frames, to_tensor
-from tests.comparison.conftest import weights
-
-__all__ = ["weights"]
 
 
 @pytest.mark.parametrize(("count", "rows", "columns"), [(1, 1, 1), (3, 1, 3), (4, 1, 4), (6, 2, 4), (16, 4, 4)])

@@ -21,22 +21,15 @@ from magicid.experiments.main_table import NOT_YET, MainTable, front_methods, pa
 from magicid.media.photo import read_photo
 from magicid.media.video import to_frames, to_tensor
 from magicid.pipeline import PRESETS
-from tests.comparison.conftest import weights, world
 from tests.comparison.test_people import QUIET
 
-__all__ = ["weights", "world"]
 ROWS = ["base", "static", "impostor", "dreambooth_lora", "dreambooth_lora_early", "magic_me", "winners_sft", "magicid_paper",
         "magicid", "ceiling"]  # fmt: skip
 ASKED = MainTable(people=2, prompts=1, seeds=1)
 
 
 @pytest.fixture(scope="module")
-def work(world: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("main_table")
-
-
-@pytest.fixture(scope="module")
-def result(work: Path) -> dict[str, Any]:
+def result(world: None, work: Path) -> dict[str, Any]:
     found: dict[str, Any] = replace(ASKED, work=work, figure=work / "front.png").run(quiet=True)
     return found
 
@@ -44,7 +37,7 @@ def result(work: Path) -> dict[str, Any]:
 @pytest.fixture
 def run(result: dict[str, Any], work: Path) -> Iterator[Run]:
     """The first person's run, finished."""
-    pipeline = replace(ASKED, work=work)._pipeline()
+    pipeline = replace(ASKED, work=work).pipeline()
     with person_run(common_of(work, 9, 0), pipeline, work / "quick-1x1-0" / "person-9", QUIET) as opened:
         yield opened
 

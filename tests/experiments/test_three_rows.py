@@ -8,9 +8,7 @@ import pytest
 from magicid.core.records import Video
 from magicid.core.run_dir import RunDir
 from magicid.experiments.three_rows import COMPARED, SHOWN, ThreeRows
-from tests.comparison.conftest import weights, world
 
-__all__ = ["weights", "world"]
 pytestmark = pytest.mark.usefixtures("world")
 
 

@@ -20,9 +20,10 @@ from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import noise
 from magicid.stages.optimize import Optimize
-from magicid.training import lora
+from magicid.training import lora, timesteps
 from magicid.training.adapters import save_adapter
 from magicid.training.log import Log
+from magicid.training.pair_data import PairData
 from tests.families.tiny import adapter, tiny_family
 
 SHAPE = (4, 3, 8, 8)
@@ -147,3 +148,24 @@ def test_settings_that_do_not_go_together_are_refused_in_one_line(
     with pytest.raises(UsageError, match=f"^optimize.{said}") as error:
         optimize(family, tmp_path, replace(STAGE, **change))
     assert "\n" not in str(error.value)
+
+
+def test_another_seed_is_another_training_of_the_same_pairs_and_none_is_the_runs_own(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn_by: list[int] = []
+    batches, original = PairData.batch, timesteps.Drawing
+
+    def noted(law: object, shape: object, times: str, split: bool, fixed: int, seed: int) -> timesteps.Drawing:
+        drawn_by.append(seed)
+        return original(law, shape, times, split, fixed, seed)  # type: ignore[arg-type]
+
+    def chosen(self: PairData, number: int, size: int, share: int, seed: int) -> list[list[int]]:
+        assert seed == drawn_by[-1]
+        return batches(self, number, size, share, seed)
+
+    monkeypatch.setattr("magicid.stages.optimize.Drawing", noted)
+    monkeypatch.setattr(PairData, "batch", chosen)
+    logs = [optimize(family, tmp_path / str(seed), replace(STAGE, steps=2, seed=seed)) for seed in (0, 1, 2)]
+    assert drawn_by[0] == Common(tmp_path).seed and len(set(drawn_by)) == 3
+    assert len({log[0]["reference_win"] for log in logs}) == 3

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from magicid.core.errors import DataError, ResourceError
+from magicid.core.errors import NotFinite, ResourceError
 from magicid.core.records import Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
@@ -128,6 +128,6 @@ def test_clips_do_not_depend_on_how_many_are_drawn_side_by_side(run: Run, tmp_pa
 
 def test_latents_that_are_not_finite_are_not_kept(run: Run) -> None:
     run.family.transformer.to_q.weight.data.fill_(torch.nan)  # type: ignore[union-attr]
-    with pytest.raises(DataError, match="base-0: the sampled latents are not finite; lower"):
+    with pytest.raises(NotFinite, match="base-0: the sampled latents are not finite; lower"):
         make(run)
     assert not list((run.dir.root / "sample").glob("*.mp4"))

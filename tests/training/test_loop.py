@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from magicid.core.errors import DataError, Interrupted
+from magicid.core.errors import DataError, Interrupted, NotFinite
 from magicid.core.seeds import noise
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
@@ -154,7 +154,7 @@ def test_a_step_that_is_not_finite_changes_nothing(tmp_path: Path, how: str) -> 
 
 
 def test_training_stops_after_so_many_bad_steps_in_a_row_and_not_before(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"step 6 .*: .* not finite 3 times in a row; lower the learning rate"):
+    with pytest.raises(NotFinite, match=r"step 6 .*: .* not finite 3 times in a row; lower the learning rate"):
         run(tmp_path, lambda m: bad(m, {1, 2, 4, 5, 6}, "loss"))
     assert len(Log(tmp_path / "log.jsonl").read()) == 7
 

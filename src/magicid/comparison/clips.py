@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from magicid.baselines.magic_me import load_rows, said_with_keywords
 from magicid.core.files import text_digest
@@ -53,10 +53,15 @@ def generated(run: Run, methods: Mapping[str, str]) -> list[Shown]:
     ]
 
 
-def drawn(run: Run, method: Method) -> list[Shown]:
-    """The method's clips at every place; what is not there yet is drawn as the stage `generate` draws."""
+def drawn(run: Run, method: Method, frames: int = 0) -> list[Shown]:
+    """The method's clips at every place, of so many frames (0: as many as those of the stage `generate`, which draws alike).
+
+    What is there already is not drawn again.
+    """
     settings, wanted = run.dir.settings(), places(run)
     made = f"{method.adapter.sha256[:8]}-{method.strength:g}"  # two methods with one adapter share their clips
+    made += f"-{frames}f" if frames else ""
+    size = replace(run.drawn, frames=frames) if frames else run.drawn
     name = None if method.words else method.name
     with _loaded(run, method) as said:
         asked = [
@@ -64,7 +69,7 @@ def drawn(run: Run, method: Method) -> list[Shown]:
             for place, v in wanted.items()
         ]
         steps, batch, guidance = (settings[f"generate.{key}"] for key in ("steps", "batch", "guidance"))
-        videos = make_clips(run, FOLDER, asked, steps, batch, guidance, run.drawn)
+        videos = make_clips(run, FOLDER, asked, steps, batch, guidance, size)
     return [
         _shown(run, method.name, place, like.prompt, video) for (place, like), video in zip(wanted.items(), videos, strict=True)
     ]

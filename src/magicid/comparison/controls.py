@@ -25,16 +25,26 @@ def controls(run: Run, person: int, stranger: int) -> Iterator[Shown]:
     """
     photos = run.photos()
     for i, (place, video) in enumerate(places(run).items()):
-        prompt, seed, other = video.prompt, video.seed, item_seed(video.seed, "real")
         photo = photos[i % len(photos)]
-        yield Shown("static", place, prompt, photo.sha256, partial(still, run, photo))
-        yield Shown(
-            "impostor", place, prompt, f"through-autoencoder-{stranger}-{seed}", partial(rendered, run, stranger, prompt, seed)
-        )
-        yield Shown(
-            "ceiling", place, prompt, f"through-autoencoder-{person}-{seed}", partial(rendered, run, person, prompt, seed)
-        )
-        yield Shown("real", place, prompt, f"render-{person}-{other}", partial(render, run, person, prompt, other))
+        yield Shown("static", place, video.prompt, photo.sha256, partial(still, run, photo))
+    yield from renders(run, "impostor", stranger)
+    yield from bounds(run, person)
+
+
+def bounds(run: Run, person: int) -> Iterator[Shown]:
+    """The two controls that every table needs: `ceiling`, which shares are of, and `real`."""
+    yield from renders(run, "ceiling", person)
+    for place, video in places(run).items():
+        seed = item_seed(video.seed, "real")
+        yield Shown("real", place, video.prompt, f"render-{person}-{seed}", partial(render, run, person, video.prompt, seed))
+
+
+def renders(run: Run, method: str, person: int, frames: int = 0) -> Iterator[Shown]:
+    """A person at every place, through the autoencoder, for so many frames (0: the family's own number)."""
+    made = f"-{frames}f" if frames else ""
+    for place, video in places(run).items():
+        key = f"through-autoencoder-{person}-{video.seed}{made}"
+        yield Shown(method, place, video.prompt, key, partial(rendered, run, person, video.prompt, video.seed, frames))
 
 
 @torch.no_grad()
@@ -44,16 +54,16 @@ def still(run: Run, photo: Photo) -> Frames:
 
 
 @torch.no_grad()
-def rendered(run: Run, person: int, prompt: str, seed: int) -> Frames:
+def rendered(run: Run, person: int, prompt: str, seed: int, frames: int = 0) -> Frames:
     """A render through the autoencoder; of the true person, the best that a model could do."""
-    return _frames(run, run.family.encode(to_tensor(render(run, person, prompt, seed)[None])))
+    return _frames(run, run.family.encode(to_tensor(render(run, person, prompt, seed, frames)[None])))
 
 
-def render(run: Run, person: int, prompt: str, seed: int) -> Frames:
-    """The person doing what the prompt says, as the embedded world draws it, at the family's size."""
+def render(run: Run, person: int, prompt: str, seed: int, frames: int = 0) -> Frames:
+    """The person doing what the prompt says, as the embedded world draws it, at the family's size, or with other `frames`."""
     geometry = run.family.geometry
     return render_clip(
-        Identity.random(person), parse(prompt), seed % 2**31, geometry.frames, geometry.height, geometry.fps
+        Identity.random(person), parse(prompt), seed % 2**31, frames or geometry.frames, geometry.height, geometry.fps
     ).frames
 
 

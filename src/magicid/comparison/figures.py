@@ -1,8 +1,9 @@
 """What is measured of each clip: the report's figures, and what only the embedded world can say of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,13 +12,14 @@ from magicid.avatar.judges import Classifier
 from magicid.avatar.prompts import parse
 from magicid.comparison.clips import FOLDER, Shown
 from magicid.core.files import text_digest
-from magicid.core.interfaces import Frames, VideoTextEncoder
-from magicid.core.records import ClipFigures
+from magicid.core.interfaces import Frames, Observation, VideoTextEncoder
+from magicid.core.records import ClipFigures, FrameLikeness
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.media.video import evenly
 from magicid.metrics.video import video_metrics
+from magicid.perception.likeness import likeness_of
 from magicid.perception.optical_flow import estimator_of
 from magicid.perception.tracking import observe
 from magicid.stages.evaluate import gallery
@@ -28,21 +30,32 @@ NAMES = {  # as the report calls them -> as the field's tables do
 }  # fmt: skip
 FIGURES = (*NAMES.values(), "prompt_accuracy", "image_similarity")
 SAID = ("scene", "outfit", "action")  # fields of the truth that a prompt always says
+R = TypeVar("R", ClipFigures, FrameLikeness)
 _STILLS = 4  # frames of a clip that are compared with the photos
 
 
 def measure(run: Run, clips: Sequence[Shown]) -> list[ClipFigures]:
-    """Figures of every clip; those that the journal holds are not measured again."""
-    journal, judge, figures = Journal(run.dir, FOLDER), _Judge(run), []
+    """Figures of every clip."""
+    return _once(run, "figures", ClipFigures, clips, _Judge(run).figures)
+
+
+def likenesses(run: Run, clips: Sequence[Shown]) -> list[FrameLikeness]:
+    """How like the person every frame of every clip is."""
+    return _once(run, "frames", FrameLikeness, clips, _Judge(run).likeness)
+
+
+def _once(run: Run, what: str, kind: type[R], clips: Sequence[Shown], judge: Callable[[Shown], R]) -> list[R]:
+    """What is said of each clip, in its own method's name; what the journal holds is not asked again."""
+    journal, found = Journal(run.dir, FOLDER), []
     photos = text_digest(*(photo.sha256 for photo in (*run.gallery(), *run.photos())))
     for clip in run.each("measure", clips, len(clips)):
-        key = f"figures-{clip.place}-{clip.key}-{text_digest(clip.prompt)}-{photos}"
-        found = journal.get(ClipFigures, key)
-        if found is None:
-            found = judge(clip)
-            journal.add(found, key)
-        figures.append(replace(found, method=clip.method))
-    return figures
+        key = f"{what}-{clip.place}-{clip.key}-{text_digest(clip.prompt)}-{photos}"
+        record = journal.get(kind, key)
+        if record is None:
+            record = judge(clip)
+            journal.add(record, key)
+        found.append(replace(record, method=clip.method))
+    return found
 
 
 class _Judge:
@@ -64,11 +77,20 @@ class _Judge:
         images = [read_photo(self._run.file(photo.image)) for photo in self._run.photos()]
         return held_still(self._run.judges.text_report, images, self._run.family.geometry.frames)
 
-    def __call__(self, clip: Shown) -> ClipFigures:
-        frames, judges = clip.frames(), self._run.judges
-        fps, references = self._run.family.geometry.fps, self._references
-        seen = observe(frames, clip.prompt, fps, judges.detector, judges.face_report, references)
-        report = video_metrics(seen, judges, references, estimator_of(self._run.dir.settings()))
+    def _seen(self, clip: Shown) -> Observation:
+        judges, fps = self._run.judges, self._run.family.geometry.fps
+        return observe(clip.frames(), clip.prompt, fps, judges.detector, judges.face_report, self._references)
+
+    def likeness(self, clip: Shown) -> FrameLikeness:
+        """By the report's encoder, in every frame that shows the person."""
+        cosines = likeness_of(self._seen(clip), self._run.judges.face_report, self._references).cosines
+        return FrameLikeness(clip.method, clip.place, tuple(cosines.tolist()))
+
+    def figures(self, clip: Shown) -> ClipFigures:
+        """All of `FIGURES`."""
+        judges, seen = self._run.judges, self._seen(clip)
+        frames = seen.frames
+        report = video_metrics(seen, judges, self._references, estimator_of(self._run.dir.settings()))
         shown, said = self._classifier.predict([frames])[0], parse(clip.prompt)
         values = {name: report[own] for own, name in NAMES.items()} | {
             "prompt_accuracy": float(np.mean([getattr(shown, field) == getattr(said, field) for field in SAID])),

@@ -1,13 +1,14 @@
 """Who takes part in an experiment: drawn people whom no model has met, each with photos, prompts, noise and runs of their own."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
 from magicid.avatar.photos import new_photos
+from magicid.core import tables
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
@@ -32,22 +33,40 @@ def common_of(work: Path, person: int, seed: int) -> Common:
 
 
 @contextmanager
-def person_run(common: Common, pipeline: Pipeline, out: Path, console: Console, until: str | None = None) -> Iterator[Run]:
+def person_run(
+    common: Common, pipeline: Pipeline, out: Path, console: Console, until: str | None = None, like: Run | None = None
+) -> Iterator[Run]:
     """The run in `out`, brought to its end or that of stage `until`; its lock is held inside the block."""
-    folder = run_pipeline(common, pipeline, out, console, until)
+    folder = run_pipeline(common, pipeline, out, console, until, like)
     try:
-        yield Run(folder, common, console)
+        yield Run(folder, common, console, like)
     finally:
         folder.close()
 
 
-def share_stages(source: RunDir, target: Path, common: Common, pipeline: Pipeline, stages: Sequence[str]) -> None:
-    """Copy the first stages of a finished run to where `pipeline` is about to run, if it would make the same of them.
+def beside(run: Run, name: str) -> Path:
+    """The folder of a run's variant."""
+    return run.dir.root.with_name(f"{run.dir.root.name}-{name}")
+
+
+@contextmanager
+def variant(run: Run, name: str, pipeline: Pipeline) -> Iterator[Run]:
+    """A finished run with other settings, in `person-9-NAME` beside it, up to `optimize`; its lock is held inside the block.
+
+    Of the stages before the first that differs it has copies, and the base model is in memory once.
+    """
+    share_stages(run.dir, beside(run, name), run.common, pipeline)
+    with person_run(run.common, pipeline, beside(run, name), run.console, "optimize", like=run) as made:
+        yield made
+
+
+def share_stages(source: RunDir, target: Path, common: Common, pipeline: Pipeline) -> None:
+    """Copy the first stages of a run to where `pipeline` is about to run, as far as it would make the same of them.
 
     The settings of each must be equal, as the common ones; from the first that differs on, nothing is copied.
     """
     there, here = source.settings(), flatten(common, pipeline)
-    for name in ("", *stages):
+    for name in ("", *tables.STAGES):
         same = [there.get(key) == value for key, value in here.items() if key.rpartition(".")[0] == name and key != "version"]
         if not all(same):
             return

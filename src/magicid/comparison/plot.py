@@ -1,12 +1,16 @@
-"""Identity against motion: every method as a point, the strength front as a line."""
+"""Figures of a comparison: methods as points with the strength front as a line, or one figure along steps or frames."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from magicid.comparison.table import Interval
 from magicid.core.files import publish
 from magicid.metrics.hypervolume import Point, beyond, hypervolume
+
+Line = Sequence[tuple[float, Interval]]  # where, and how much
 
 
 def front_figure(points: Mapping[str, Point], lines: Mapping[str, Sequence[str]], methods: Sequence[str], path: Path) -> None:
@@ -32,9 +36,32 @@ def front_figure(points: Mapping[str, Point], lines: Mapping[str, Sequence[str]]
     for i, name in enumerate(methods):
         label = f"{name.replace('_', ' ')} ({'on it' if name in on_it else f'{beyond(points[name], front):+.3f}'})"
         axes.scatter(*points[name], s=48, marker="osD^vP*X"[i % 8], color=f"C{i % 10}", label=label, zorder=2)
-    axes.axhline(0, color="0.85", lw=0.6, zorder=0)
     axes.axvline(0, color="0.85", lw=0.6, zorder=0)
-    axes.set_xlabel("identity, share of the ceiling (p10 over frames x coverage)")
-    axes.set_ylabel("subject motion, share of the ceiling")
+    _finish(axes, "identity, share of the ceiling (p10 over frames x coverage)", "subject motion, share of the ceiling")
     axes.legend(title="area beyond the strength front", fontsize=8, title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _publish(figure, path)
+
+
+def curves_figure(panels: Mapping[str, Mapping[str, Line]], along: str, path: Path) -> None:
+    """Publish a PNG: a panel for each figure that is named, in it a line for each method with its interval as a band."""
+    figure = Figure(figsize=(5.5 * len(panels), 4.2), layout="constrained")
+    colours = {name: f"C{i % 10}" for i, name in enumerate(dict.fromkeys(n for lines in panels.values() for n in lines))}
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+        for name, line in lines.items():
+            where = [place for place, _ in line]
+            value, low, high = zip(*(interval for _, interval in line))
+            axes.plot(where, value, marker=".", lw=1.2, color=colours[name], label=name.replace("_", " "), zorder=2)
+            axes.fill_between(where, low, high, color=colours[name], alpha=0.15, lw=0, zorder=1)
+        _finish(axes, along, title)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    _publish(figure, path)
+
+
+def _finish(axes: Axes, across: str, up: str) -> None:
+    axes.axhline(0, color="0.85", lw=0.6, zorder=0)
+    axes.set_xlabel(across)
+    axes.set_ylabel(up)
+
+
+def _publish(figure: Figure, path: Path) -> None:
     publish(path, lambda target: figure.savefig(target, dpi=120))

@@ -54,31 +54,28 @@ class Row:
     figures: dict[str, Interval]
     shares: dict[str, float]
     magicid_minus: dict[str, Interval]
-    beyond_front: Interval | None  # area that it adds to the strength front's; None of those that lie on it
+    beyond_front: Interval | None  # area that it adds to the strength front's; None of those that lie on it, or without one
 
     def to_json(self) -> dict[str, Any]:
         """Flat, as `magicid experiment` prints it: a figure that could not be measured is null."""
-        plain: dict[str, Any] = {"method": self.method}
-        plain |= {name: value for name, (value, _, _) in self.figures.items()}
-        plain["intervals"] = {name: list(ends) for name, (_, *ends) in self.figures.items()}
-        plain |= {"shares": self.shares, "magicid_minus": {name: list(v) for name, v in self.magicid_minus.items()}}
-        plain["beyond_front"] = None if self.beyond_front is None else list(self.beyond_front)
-        return {name: finite(value) for name, value in plain.items()}
+        plain = flat(self.method, self.figures) | {"shares": self.shares, "magicid_minus": self.magicid_minus}
+        found: dict[str, Any] = finite(plain | {"beyond_front": self.beyond_front})
+        return found
 
 
-def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequence[str], ours: str = "magicid") -> list[Row]:
-    """One row a method; `front` names what traces the strength front."""
-    ceiling = {name: _interval(people, "ceiling", name)[0] for name in FIGURES}
+def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequence[str] = (), ours: str = "magicid") -> list[Row]:
+    """One row a method; `front` names what traces the strength front, `ours` the row that is MagicID's."""
+    ceiling = {name: figure_of(people, "ceiling", name)[0] for name in FIGURES}
     found = []
     for method in methods:
-        figures = {name: _interval(people, method, name) for name in FIGURES}
+        figures = {name: figure_of(people, method, name) for name in FIGURES}
         figures["frechet"] = statistic_interval(_frechet(method), people, draws=200)
         for name in ("seconds", "peak_memory_mb"):
             costs = [getattr(person.costs.get(method, Cost()), name) for person in people]
             figures[name] = interval(costs, range(len(people)))
         shares = {name: _share(figures[name][0], ceiling[name]) for name in FIGURES}
-        minus = {name: _interval(people, ours, name, method) for name in FIGURES} if method != ours else {}
-        gain = None if method in front else statistic_interval(_beyond(method, front), people)
+        minus = {name: figure_of(people, ours, name, method) for name in FIGURES} if method != ours else {}
+        gain = None if method in front or not front else statistic_interval(_beyond(method, front), people)
         found.append(Row(method, figures, shares, minus, gain))
     return found
 
@@ -87,6 +84,12 @@ def point(people: Sequence[PersonFigures], method: str) -> Point:
     """Identity (p10 x coverage) and subject motion as shares of the ceiling's."""
     x, y = (_share(_mean(people, method, name), _mean(people, "ceiling", name)) for name in ("face_p10", "motion"))
     return x, y
+
+
+def flat(method: str, figures: Mapping[str, Interval]) -> dict[str, Any]:
+    """A method's figures as JSON has them: the value under its name, the ends of its interval under `intervals`."""
+    values = {name: value for name, (value, _, _) in figures.items()}
+    return {"method": method, **values, "intervals": {name: ends for name, (_, *ends) in figures.items()}}
 
 
 def finite(value: Any) -> Any:
@@ -98,8 +101,8 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _interval(people: Sequence[PersonFigures], method: str, name: str, minus: str | None = None) -> Interval:
-    """Of a method's figure, or of its paired difference from another's."""
+def figure_of(people: Sequence[PersonFigures], method: str, name: str, minus: str | None = None) -> Interval:
+    """A method's figure, or its paired difference from that of another, clustered by person."""
     values, clusters = [], []
     for person in people:
         others = person.by_method[minus] if minus else {}

@@ -19,6 +19,10 @@ class DataError(MagicIDError):
     exit_code = 3
 
 
+class NotFinite(DataError):
+    """A training or a model whose numbers left the finite."""
+
+
 class ResourceError(MagicIDError):
     """Not enough memory or disk."""
 

@@ -123,6 +123,15 @@ class ClipFigures(Record):
 
 
 @dataclass(frozen=True)
+class FrameLikeness(Record):
+    """How like the person one clip's frames are, in a comparison of methods."""
+
+    method: str
+    place: str
+    cosines: tuple[float, ...]  # a frame each; nan where the person is not seen
+
+
+@dataclass(frozen=True)
 class Value(Record):
     """What the report's judges say of one video."""
 

@@ -97,8 +97,9 @@ def find_base(common: Common) -> Path:
 class Run:
     """One run in progress."""
 
-    def __init__(self, folder: RunDir, common: Common, console: Console | None = None) -> None:
+    def __init__(self, folder: RunDir, common: Common, console: Console | None = None, like: "Run | None" = None) -> None:
         self.dir = folder
+        self._like = like  # a run on the same base model, which is then in memory once
         self.common = common
         self.console = console or Console()
 
@@ -121,7 +122,9 @@ class Run:
 
     @cached_property
     def family(self) -> "Family":
-        """The base model, loaded at first use."""
+        """The base model, loaded at first use, or that of the run like this one."""
+        if self._like:
+            return self._like.family
         import diffusers
         import transformers
 

@@ -64,8 +64,13 @@ IMPORTS = {  # the inverses of the exports
 }
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",
+    "hpo_failure_modes": "magicid.experiments.hpo_failure_modes:HpoFailureModes",
+    "identity_over_frames": "magicid.experiments.identity_over_frames:IdentityOverFrames",
     "judge_quality": "magicid.experiments.judge_quality:JudgeQuality",
     "main_table": "magicid.experiments.main_table:MainTable",
+    "motion_over_steps": "magicid.experiments.motion_over_steps:MotionOverSteps",
+    "pair_ablation": "magicid.experiments.pair_ablation:PairAblation",
+    "reward_ablation": "magicid.experiments.reward_ablation:RewardAblation",
     "three_rows": "magicid.experiments.three_rows:ThreeRows",
 }
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicid.core.errors import DataError, out_of_memory
+from magicid.core.errors import DataError, NotFinite, out_of_memory
 from magicid.core.files import publish, sha256
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def in_order(data: bytes) -> bytes:
 
 
 def check_finite(path: Path, tensors: "Mapping[str, Tensor]") -> None:
-    """`DataError` where a tensor that is to stand in `path` is not finite."""
+    """`NotFinite` where a tensor that is to stand in `path` is not."""
     if odd := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
-        raise DataError(
+        raise NotFinite(
             f"{path}: {odd} is not finite, so it is not saved; lower the learning rate of what made it, and do this stage again."
         )
 

@@ -1,17 +1,15 @@
 """The headline: MagicID, its baselines and its controls on the same people, prompts and seeds, judged by encoders no reward used.
 
-Everything is kept under `work` and done once: photos, two runs a person (ours, and the paper's recipe, which shares the
-stages it has in common), baselines in folders beside the stages, clips and their figures.
+Each person has two runs: ours, and the paper's recipe, which shares the stages that both have in common; baselines stand in
+folders beside the stages.
 """
 
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 
-from magicid.baselines.dreambooth_lora import DreamboothLora
 from magicid.baselines.dreambooth_lora_early import DreamboothLoraEarly
 from magicid.baselines.dreambooth_lora_prior import DreamboothLoraPrior
 from magicid.baselines.magic_me import MagicMe
@@ -20,45 +18,34 @@ from magicid.comparison.clips import Method, drawn, generated
 from magicid.comparison.controls import controls
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import markdown
-from magicid.comparison.people import common_of, people, person_run, share_stages
+from magicid.comparison.people import variant
+from magicid.comparison.study import PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent
 from magicid.comparison.table import PersonFigures, finite, point, rows
-from magicid.core.cost import Cost, read_cost
-from magicid.core.errors import UsageError
+from magicid.core.cost import Cost
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.metrics.hypervolume import hypervolume
-from magicid.pipeline import PRESETS, Pipeline, run_baseline
+from magicid.pipeline import Pipeline, run_baseline
 from magicid.stages.optimize import Optimize
 from magicid.training.reconstruction import snapshots
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8)  # of the stage-one adapter; 0 is `base` and 1 `finetuned`
 NOT_YET = ("id_animator", "consisid")
-SHARED = ("prepare", "finetune", "prompts")  # stages that the paper's recipe has in common with ours
-PAIRS = ("finetune", "sample", "score", "pair")  # what pairs cost
 KEYWORD_RATE = {"quick": 1e-1, "paper": 1e-3}  # learning rate of Magic-Me's rows; docs/decisions.md
 
 
 @dataclass(frozen=True)
-class MainTable:
-    """How many people, prompts and seeds; the same command again goes on where it stopped."""
+class MainTable(Study):
+    """The paper's Table 1 with more rows; the same command again goes on where it stopped."""
 
-    people: int = 8  # drawn, of seeds that no model was trained on: 9, 7, 11, then from 201 on
-    prompts: int = 10  # held-out ones of each person
-    seeds: int = 2  # clips of each prompt
-    preset: Literal["quick", "paper"] = "quick"
     priors: bool = False  # one more row: DreamBooth-LoRA with a prior; as many steps again, each of twice the clips
-    seed: int = 0
-    work: Path = Path("runs/main_table")
     figure: Path | None = None  # where to save a PNG of identity against motion
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Bring everyone's runs to their end; the rows, the strength front, and what lies beyond it."""
-        if min(self.people, self.prompts, self.seeds) < 1:
-            raise UsageError(f"{self.people} people, {self.prompts} prompts, {self.seeds} seeds: at least 1 of each is needed.")
         console = Console(stderr=quiet)
-        everyone = people(self.people + 1)
-        found = [self._person(person, stranger, console) for person, stranger in pairwise(everyone)]
+        found = [self._person(person) for person in self.each(console)]
         lines = _front(found[0])
         front = list(dict.fromkeys(name for line in lines.values() for name in line))
         table = rows(found, self._methods(), front)
@@ -69,13 +56,7 @@ class MainTable:
             from magicid.comparison.plot import front_figure
 
             front_figure(points, lines, self._methods(), self.figure)
-        pipeline = self._pipeline()
-        return {
-            "people": list(everyone[:-1]),
-            "preset": self.preset,
-            "prompts": self.prompts,
-            "seeds": self.seeds,
-            "steps": {"finetune": pipeline.finetune.steps, "optimize": pipeline.optimize.steps},
+        return self.to_json() | {
             "rows": [row.to_json() for row in table],
             "not_yet": list(NOT_YET),
             "front": finite([{"method": name, "identity": points[name][0], "motion": points[name][1]} for name in front]),
@@ -86,42 +67,28 @@ class MainTable:
         names = ["base", "static", "impostor", "dreambooth_lora", "dreambooth_lora_early", "magic_me", "winners_sft"]
         return [*names, *(["dreambooth_lora_prior"] if self.priors else []), "magicid_paper", "magicid", "ceiling"]
 
-    def _pipeline(self) -> Pipeline:
-        preset = PRESETS[self.preset]
-        return replace(
-            preset,
-            prompts=replace(preset.prompts, evaluation=self.prompts, source="grammar"),
-            generate=replace(preset.generate, seeds=self.seeds),
-        )
-
     def _baselines(self, pipeline: Pipeline) -> dict[str, Stage]:
         """Each with as many steps as stage one and HPO have together, or as HPO where it starts from stage one."""
-        total, sample, hpo = pipeline.finetune.steps + pipeline.optimize.steps, pipeline.sample, pipeline.optimize
+        total, sample, hpo = equal_steps(pipeline), pipeline.sample, pipeline.optimize
         found: dict[str, Stage] = {
-            "dreambooth_lora": DreamboothLora(total),
+            "dreambooth_lora": total,
             "dreambooth_lora_early": DreamboothLoraEarly(sample_steps=sample.steps, batch=sample.batch, guidance=sample.guidance),
-            "magic_me": MagicMe(total, learning_rate=KEYWORD_RATE[self.preset]),
+            "magic_me": MagicMe(total.steps, learning_rate=KEYWORD_RATE[self.preset]),
             "winners_sft": WinnersSft(hpo.steps, hpo.learning_rate, hpo.weight_decay, hpo.batch),
         }
-        return found | ({"dreambooth_lora_prior": DreamboothLoraPrior(total)} if self.priors else {})
+        return found | ({"dreambooth_lora_prior": DreamboothLoraPrior(total.steps)} if self.priors else {})
 
-    def _person(self, person: int, stranger: int, console: Console) -> PersonFigures:
+    def _person(self, person: Person) -> PersonFigures:
         """All clips of one person, measured."""
-        pipeline, common = self._pipeline(), common_of(self.work, person, self.seed)
-        out = self.work / f"{self.preset}-{self.prompts}x{self.seeds}-{self.seed}" / f"person-{person}"
-        recipe, there = paper_recipe(pipeline), out.with_name(f"{out.name}-paper")
-        with person_run(common, pipeline, out, console) as run:
-            share_stages(run.dir, there, common, recipe, SHARED)
-            with person_run(common, recipe, there, console, until="optimize") as paper:
-                baselines = self._baselines(pipeline)
-                adapters = {name: run_baseline(run, name, baseline) for name, baseline in baselines.items()}
-                methods = [Method(name, run, adapter, words=name == "magic_me") for name, adapter in adapters.items()]
-                methods.append(Method("magicid_paper", paper, paper.dir.read("optimize", Adapter)[0]))
-                shown = generated(run, {name: name for name in ("base", "finetuned", "magicid")})
-                for method in [*methods, *front_methods(run)]:
-                    shown += drawn(run, method)
-                clips = measure(run, [*shown, *controls(run, person, stranger)])
-                return PersonFigures(person, clips, _costs(run, paper))
+        run = person.run
+        with variant(run, "paper", paper_recipe(person.pipeline)) as paper:
+            adapters = {name: run_baseline(run, name, part) for name, part in self._baselines(person.pipeline).items()}
+            methods = [Method(name, run, adapter, words=name == "magic_me") for name, adapter in adapters.items()]
+            shown = generated(run, {name: name for name in ("base", "finetuned", "magicid")})
+            for method in [*methods, optimized("magicid_paper", paper), *front_methods(run)]:
+                shown += drawn(run, method)
+            clips = measure(run, [*shown, *controls(run, person.number, person.stranger)])
+            return PersonFigures(person.number, clips, _costs(run, paper))
 
 
 def paper_recipe(pipeline: Pipeline) -> Pipeline:
@@ -155,14 +122,9 @@ def _front(person: PersonFigures) -> dict[str, list[str]]:
 
 def _costs(run: Run, paper: Run) -> dict[str, Cost]:
     """What stands between the photos and each method's adapter; nothing, where nothing is trained."""
-
-    def spent(where: Run, *parts: str) -> Cost:
-        return sum((read_cost(where.dir.root / part) for part in parts), Cost())
-
-    reconstruction = ("finetune", "dreambooth_lora")
     return {
-        "dreambooth_lora": spent(run, *reconstruction),
-        "dreambooth_lora_early": spent(run, *reconstruction, "dreambooth_lora_early"),
+        "dreambooth_lora": spent(run, *RECONSTRUCTION),
+        "dreambooth_lora_early": spent(run, *RECONSTRUCTION, "dreambooth_lora_early"),
         "dreambooth_lora_prior": spent(run, "dreambooth_lora_prior"),
         "magic_me": spent(run, "magic_me"),
         "winners_sft": spent(run, *PAIRS, "winners_sft"),

@@ -20,6 +20,7 @@ from magicid.core.interfaces import Family
 from magicid.core.pulse import pulse
 from magicid.core.records import Adapter, Pair
 from magicid.core.run import Run
+from magicid.core.seeds import item_seed
 from magicid.rewards.validation import most_motion, validate
 from magicid.training import lora
 from magicid.training.adapters import load_adapter, read_adapter, save_adapter
@@ -74,6 +75,7 @@ class Optimize:
     round_clips: int = 1  # of each prompt of the repository, in each round after the first
     validate: int = 0  # prompts of the repository, one clip of each for each step kept, by which one is chosen; 0: the last
     least_identity: float = 0.9  # share of stage one's identity that this step must keep; of those the most motion
+    seed: int = 0  # of the draws of pairs, noise and time; another gives another training
 
     def check(self) -> None:
         """Refuse settings that cannot work, or do not go together."""
@@ -81,7 +83,7 @@ class Optimize:
         positive("optimize", learning_rate=self.learning_rate, beta_gap=self.beta_gap)
         at_least("optimize", 0, weight_decay=self.weight_decay, beta=self.beta, winner_guard=self.winner_guard)
         at_least("optimize", 0, winner_anchor=self.winner_anchor, logit_clamp=self.logit_clamp)
-        at_least("optimize", 0, draws=self.draws, chunk=self.chunk)
+        at_least("optimize", 0, draws=self.draws, chunk=self.chunk, seed=self.seed)
         at_least("optimize", 1, save_every_steps=self.save_every_steps, rounds=self.rounds, round_clips=self.round_clips)
         at_least("optimize", 0, validate=self.validate, least_identity=self.least_identity)
         within("optimize", 0, 1, loser_safeguard=self.loser_safeguard, reference_decay=self.reference_decay)
@@ -131,7 +133,7 @@ class Optimize:
 
         def held(step: int) -> list[str]:
             pairs, data, *_ = lesson(step)
-            return [pairs[i].id for group in data.batch(step, self.batch, self.share, run.common.seed) for i in group]
+            return [pairs[i].id for group in data.batch(step, self.batch, self.share, self._seed(run)) for i in group]
 
         kept = lora.weights(family, REFERENCE)
         for number, end in enumerate(ends, 1):
@@ -160,11 +162,14 @@ class Optimize:
         )  # fmt: skip
         return save_adapter(run, "optimize", read_adapter(run, found[best]))
 
+    def _seed(self, run: Run) -> int:
+        return item_seed(run.common.seed, "optimize", self.seed) if self.seed else run.common.seed
+
     def _lesson(self, run: Run, number: int, objective: Objective) -> Lesson:
         """Of a round's pairs."""
         pairs, latents = rounds.material(run, number)
         data = PairData(pairs, latents, run.family.encode_prompts)
-        return Lesson(pairs, data, *self._loss(run.family, data, run.common.seed, objective))
+        return Lesson(pairs, data, *self._loss(run.family, data, self._seed(run), objective))
 
     def _loss(self, family: Family, data: PairData, seed: int, objective: Objective) -> tuple[Loss, Objective]:
         """The loss of each step, and the objective with its beta, chosen where it is 0."""

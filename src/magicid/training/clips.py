@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from magicid.core.errors import DataError
+from magicid.core.errors import DataError, NotFinite
 from magicid.core.files import require_room
 from magicid.core.interfaces import Condition, Geometry
 from magicid.core.lanes import side_by_side
@@ -120,7 +120,7 @@ def _setting(clip: Wanted) -> tuple[str, float]:
 def _keep(run: Run, stage: str, journal: Journal, clip: Wanted, latent: torch.Tensor, frames: object) -> Video:
     """Publish a clip's files, and enter it."""
     if not torch.isfinite(latent).all():
-        raise DataError(f"{clip.id}: the sampled latents are not finite; lower the strength or the learning rate.")
+        raise NotFinite(f"{clip.id}: the sampled latents are not finite; lower the strength or the learning rate.")
     path, movie = run.path(stage, f"{clip.id}.safetensors"), run.path(stage, f"{clip.id}.mp4")
     write_video(run.file(movie), frames, run.family.geometry.fps)  # type: ignore[arg-type]
     digest = write_weights(run.file(path), {"latents": latent})

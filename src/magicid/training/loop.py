@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from magicid.core.errors import DataError
+from magicid.core.errors import DataError, NotFinite
 from magicid.core.faults import reach
 from magicid.core.pulse import asked, beat, interrupted, listening
 from magicid.training import checkpoint
@@ -70,8 +70,8 @@ def train(
     `loss(step, micro_batch)` returns a scalar and numbers to log, and must depend on nothing else than its arguments
     (and what is saved: the parameters and the average).
     A step whose loss or gradient is not finite changes nothing; the log then names what `batch(step)` says it held, and
-    `max_bad_steps` of them in a row raise `DataError`. So does a first step after resuming that does not give the loss that
-    was logged before. SIGTERM and SIGINT save a checkpoint and raise `Interrupted`.
+    `max_bad_steps` of them in a row raise `NotFinite`. A first step after resuming that does not give the loss that was
+    logged before raises `DataError`. SIGTERM and SIGINT save a checkpoint and raise `Interrupted`.
     """
     values = list(parameters.values())
     optimizer = Optimizer(parameters, settings.learning_rate, settings.weight_decay, settings.betas, settings.muon)
@@ -117,7 +117,7 @@ def train(
             held = list(batch(step)) if bad else []
             log.write(step, {**numbers, "batch": held} if bad else numbers)
             if bad >= settings.max_bad_steps:
-                raise DataError(
+                raise NotFinite(
                     f"step {step} ({', '.join(held) or 'its batch'}): loss {numbers['loss']}, gradient norm {norm}, not "
                     f"finite {bad} times in a row; lower the learning rate or beta, delete this stage's folder, and run again."
                 )

@@ -60,6 +60,12 @@ def remove_adapter(family: Family, name: str) -> None:
         transformer.delete_adapters(name)
 
 
+def remove_all(family: Family) -> None:
+    """Take every adapter out of memory: one that failed at its work is left behind."""
+    for name in list(getattr(family.transformer, "peft_config", None) or ()):
+        remove_adapter(family, name)
+
+
 def parameters(family: Family, name: str) -> dict[str, nn.Parameter]:
     """The adapter's own weights, by names that do not hold the adapter's: "blocks.0.attn1.to_q.lora_A.weight"."""
     mark = f".{name}."
