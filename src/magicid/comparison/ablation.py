@@ -16,7 +16,8 @@ from magicid.comparison.study import PAIRS, RECONSTRUCTION, Study, dreambooth_lo
 from magicid.comparison.table import PersonFigures, rows
 from magicid.core import records, tables
 from magicid.core.run import Run
-from magicid.selection.choice import KINDS, Pair
+from magicid.selection.choice import KINDS
+from magicid.stages.pair import Pair
 
 COLUMNS = ("face", "face_p10", "motion", "motion_top5", "prompt", "prompt_accuracy")
 
