@@ -70,10 +70,10 @@ PRESETS = {
     "paper": Pipeline(),
     # The small base needs larger rates than 13B parameters do, and a laptop fewer steps: docs/decisions.md
     "quick": Pipeline(
-        finetune=Finetune(steps=300, learning_rate=1e-3),
-        sample=Sample(strengths=(1.0, 0.8, 0.6, 0.45, 0.3), steps=20),
+        finetune=Finetune(steps=40, learning_rate=4e-3, batch=48, single_frame=True, head_only=True, mirrored=True),
+        sample=Sample(strengths=(1.0, 0.8, 0.65, 0.5, 0.35), steps=12),
         optimize=Optimize(steps=50, learning_rate=1e-4, beta=20.0, winner_anchor=10.0),
-        generate=Generate(steps=20),
+        generate=Generate(steps=12),
     ),
 }
 

@@ -47,7 +47,6 @@ def test_it_publishes_one_adapter_and_what_it_cost_and_is_not_made_twice(run: Ru
 
 @pytest.mark.parametrize("name", ["dreambooth_lora", "dreambooth_lora_prior", "magic_me", "winners_sft"])
 def test_killed_on_its_way_it_ends_like_one_that_was_not(run: Run, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = tables.BASELINES[name].split(":")[0] if name == "magic_me" else "magicid.training.reconstruction"
     original: Callable[..., object] = reconstruction.noised_prediction
     calls = [0]
 
@@ -57,7 +56,7 @@ def test_killed_on_its_way_it_ends_like_one_that_was_not(run: Run, name: str, mo
             raise RuntimeError("killed")
         return original(*arguments)
 
-    monkeypatch.setattr(f"{module}.noised_prediction", dies)
+    monkeypatch.setattr(reconstruction, "noised_prediction", dies)
     monkeypatch.setattr("magicid.training.loop.LoopSettings.save_every_steps", 1)
     with pytest.raises(RuntimeError, match="killed"):
         run_baseline(run, name, EACH[name])

@@ -1,14 +1,12 @@
 """Magic-Me learns words and nothing else, from where the person is."""
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
-from magicid.baselines.magic_me import MagicMe, load_rows, masked_error, person_masks, said_with_keywords
+from magicid.baselines.magic_me import MagicMe, load_rows, person_masks, said_with_keywords
 from magicid.core.run import Run
-from magicid.core.seeds import noise
 from magicid.training import keywords
-from magicid.training.objectives import video_error
+from magicid.training.stills import photo_masks
 
 
 def test_only_rows_are_learnt_and_they_move(run: Run) -> None:
@@ -37,25 +35,9 @@ def test_the_class_word_of_the_trigger_stays() -> None:
     assert said_with_keywords("A video of sks man who nods.", "sks man", 2) == "A video of <new1> <new2> man who nods."
 
 
-def test_an_error_outside_of_the_person_does_not_count() -> None:
-    target, mask = noise((2, 3, 2, 4, 4), 0, "target"), torch.zeros(2, 2, 4, 4)
-    mask[:, :, :2] = 1
-    prediction = target.clone()
-    prediction[:, :, :, 2:] += 9
-    assert masked_error(prediction, target, mask).tolist() == [0, 0]
-    prediction[1, :, :, :2] += 2
-    assert masked_error(prediction, target, mask).tolist() == pytest.approx([0, 4])
-
-
-def test_a_mask_of_everything_is_no_mask_and_an_empty_one_no_error() -> None:
-    a, b = noise((2, 3, 2, 4, 4), 0, "a"), noise((2, 3, 2, 4, 4), 0, "b")
-    torch.testing.assert_close(masked_error(a, b, torch.ones(2, 2, 4, 4)), video_error(a, b))
-    assert masked_error(a, b, torch.zeros(2, 2, 4, 4)).tolist() == [0, 0]
-
-
 def test_masks_hold_the_face_and_the_body_below_it_in_every_frame(run: Run) -> None:
     shape = run.family.latents_shape(5, 32, 32)[1:]
-    masks = person_masks(run, shape)
+    masks = photo_masks(run, shape, person_masks)
     assert masks.shape == (3, *shape) and set(masks.unique().tolist()) <= {0, 1}
     assert (masks == masks[:, :1]).all()
     face, chest, corner = masks[:, 0, 2, 4], masks[:, 0, 5, 4], masks[:, 0, 0, 0]

@@ -14,13 +14,13 @@ def test_losers_are_never_read_and_stage_one_is_where_it_starts(run: Run, monkey
         if video.id in losers:
             run.file(video.latents).unlink()
     said: list[list[str]] = []
-    original = reconstruction.Clips.__init__
+    original = reconstruction.Clips.of
 
-    def noted(self: reconstruction.Clips, run: Run, files: list[str], prompts: list[str]) -> None:
+    def noted(run: Run, files: list[str], prompts: list[str]) -> reconstruction.Clips:
         said.append(prompts)
-        original(self, run, files, prompts)
+        return original(run, files, prompts)
 
-    monkeypatch.setattr(reconstruction.Clips, "__init__", noted)
+    monkeypatch.setattr(reconstruction.Clips, "of", noted)
     assert WinnersSft(2, 1e-2).run(run)[0].sha256 != run.dir.read("finetune", Adapter)[0].sha256
     assert said == [[pair.prompt for pair in run.dir.read("pair", Pair)]]
 

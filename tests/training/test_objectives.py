@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from magicid.core.seeds import noise
 from magicid.training.objectives import (
     Errors,
     Objective,
@@ -185,3 +186,19 @@ def test_drifts_are_told_by_quarters_of_time_and_only_those_that_were_seen() -> 
         "win_drift_q1": 0.1, "win_drift_q2": 0.3, "win_drift_q4": 0.3,
     }  # fmt: skip
     assert numbers["lose_drift_q4"] == 0 and "lose_drift_q3" not in numbers
+
+
+def test_an_error_outside_of_the_person_does_not_count() -> None:
+    target, mask = noise((2, 3, 2, 4, 4), 0, "target"), torch.zeros(2, 2, 4, 4)
+    mask[:, :, :2] = 1
+    prediction = target.clone()
+    prediction[:, :, :, 2:] += 9
+    assert video_error(prediction, target, mask).tolist() == [0, 0]
+    prediction[1, :, :, :2] += 2
+    assert video_error(prediction, target, mask).tolist() == pytest.approx([0, 4])
+
+
+def test_a_mask_of_everything_is_no_mask_and_an_empty_one_no_error() -> None:
+    a, b = noise((2, 3, 2, 4, 4), 0, "a"), noise((2, 3, 2, 4, 4), 0, "b")
+    torch.testing.assert_close(video_error(a, b, torch.ones(2, 2, 4, 4)), video_error(a, b))
+    assert video_error(a, b, torch.zeros(2, 2, 4, 4)).tolist() == [0, 0]

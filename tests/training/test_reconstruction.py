@@ -12,7 +12,7 @@ from magicid.core.run import Run
 from magicid.core.seeds import noise
 from magicid.training.loop import LoopSettings
 from magicid.training.objectives import video_error
-from magicid.training.reconstruction import Clips, learn, noised_prediction, reconstruction, snapshots, stills
+from magicid.training.reconstruction import Clips, learn, noised_prediction, reconstruction, snapshots
 from tests.doubles import fake_run
 
 SAID = ["walks", "nods twice", "walks"]
@@ -29,18 +29,12 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def clips(run: Run) -> Clips:
-    return Clips(run, [f"photo-{i}" for i in range(3)], SAID)
+    return Clips.of(run, [f"photo-{i}" for i in range(3)], SAID)
 
 
 def test_each_clip_has_the_condition_of_its_own_prompt(run: Run, clips: Clips) -> None:
     asked = clips.condition(torch.tensor([1, 0, 1]))
     assert torch.equal(asked["text"], run.family.encode_prompts([SAID[1], SAID[0], SAID[1]])["text"])
-
-
-def test_a_single_frame_is_the_first_of_the_static_video(run: Run) -> None:
-    whole, one = stills(run), stills(run, single_frame=True)
-    assert one.latents.shape == (3, 3, 1, 4, 4) and torch.equal(one.latents, whole.latents[:, :, :1])
-    assert one.ids == whole.ids
 
 
 def test_a_step_draws_the_same_whatever_came_before_it(run: Run, clips: Clips) -> None:

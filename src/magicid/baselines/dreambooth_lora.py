@@ -13,7 +13,7 @@ from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.stages.finetune import NAME, Finetune
 from magicid.training import lora
-from magicid.training.reconstruction import learn, reconstruction, stills
+from magicid.training.reconstruction import learn, reconstruction
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class DreamboothLora:
         if self.steps < stage_one.steps:
             raise UsageError(f"dreambooth_lora.steps {self.steps}; stage one alone has {stage_one.steps}. Ask for more.")
         _go_on(run)
-        loss = reconstruction(run, stills(run, stage_one.single_frame), stage_one.batch)
+        loss = reconstruction(run, stage_one.learnt(run), stage_one.batch)
         lora.add_adapter(family, NAME, stage_one.lora, run.common.seed)
         with lora.using(family, NAME):
             adapter = learn(run, "dreambooth_lora", lora.parameters(family, NAME), loss, stage_one.loop(self.steps))

@@ -13,7 +13,7 @@ from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
 from magicid.stages.finetune import NAME, Finetune
 from magicid.training import lora
-from magicid.training.reconstruction import Clips, learn, reconstruction, stills
+from magicid.training.reconstruction import Clips, learn, reconstruction
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class DreamboothLoraPrior:
         if not videos:
             raise DataError(f"{run.dir.root}: the repository has no clips of the base model; set --sample.base-per-prompt.")
         stage_one, family = Finetune.of(run), run.family
-        person = reconstruction(run, stills(run, stage_one.single_frame), stage_one.batch)
-        others = Clips(run, [video.id for video in videos], [video.prompt for video in videos])
+        person = reconstruction(run, stage_one.learnt(run), stage_one.batch)
+        others = Clips.of(run, [video.id for video in videos], [video.prompt for video in videos])
         prior = reconstruction(run, others, self.batch, "prior")
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:

@@ -10,19 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from magicid.core.records import Adapter
 from magicid.core.run import Run
-from magicid.media.photo import read_photo
-from magicid.perception.subject import subject_masks
+from magicid.perception.subject import Head, Masks, subject_masks
 from magicid.stages.finetune import Finetune
 from magicid.training import keywords
 from magicid.training.loop import LoopSettings
-from magicid.training.reconstruction import learn, noised_prediction, stills
+from magicid.training.reconstruction import learn
 from magicid.training.sampling import repeat
+from magicid.training.stills import stills
 
 NAME = "magic_me"
 
@@ -39,8 +38,7 @@ class MagicMe:
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `magic_me/adapter.safetensors`, the rows of each text encoder."""
         family, seed, stage_one = run.family, run.common.seed, Finetune.of(run)
-        batch, clips = stage_one.batch, stills(run, stage_one.single_frame)
-        masks_NFHW = person_masks(run, clips.latents.shape[2:]).to(clips.device)
+        batch, clips = stage_one.batch, stills(run, stage_one.single_frame, stage_one.mirrored, person_masks)
         named = run.common.trigger.split()[-1]
         rows = keywords.new_rows(family, self.words, named, seed)
         prompt = f"photo of a {' '.join(keywords.words(self.words))} {named}"
@@ -48,31 +46,17 @@ class MagicMe:
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
             key = (seed, NAME, step, micro)
             chosen = clips.choose(batch, *key)
-            x0 = clips.latents[chosen].to(clips.device)
             condition = repeat(family.encode_prompts([prompt]), batch)
-            prediction, target = noised_prediction(family, x0, condition, *key)
-            return masked_error(prediction, target, masks_NFHW[chosen.to(clips.device)]).mean(), {}
+            return clips.error(family, chosen, condition, *key).mean(), {}
 
         with keywords.using(family, rows):
             settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
             return [learn(run, NAME, rows, loss, settings)]
 
 
-def masked_error(prediction_BCFHW: Tensor, target_BCFHW: Tensor, mask_BFHW: Tensor) -> Tensor:
-    """Mean squared error (B,) over what the mask (0 or 1) holds."""
-    squares = (prediction_BCFHW.float() - target_BCFHW.float()).square().mean(1)
-    return (squares * mask_BFHW).flatten(1).sum(1) / mask_BFHW.flatten(1).sum(1).clamp(min=1)
-
-
-def person_masks(run: Run, shape: Sequence[int]) -> Tensor:
-    """1 where a latent shows any of the person (N, F, H, W), from each photo's face box enlarged to the body."""
-    masks = []
-    for photo in run.photos():
-        image = read_photo(run.file(photo.image))
-        face = run.judges.detector.detect(image[None])[0][0]
-        person = torch.from_numpy(subject_masks(image[None], [face.box])[0].astype(np.float32))
-        masks.append(F.adaptive_max_pool2d(person, tuple(shape[1:])).expand(*shape))
-    return torch.stack(masks)
+def person_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> Masks:
+    """Masks (T, H, W) of heads and bodies."""
+    return subject_masks(frames, heads)[0]
 
 
 def said_with_keywords(prompt: str, trigger: str, count: int) -> str:

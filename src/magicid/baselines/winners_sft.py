@@ -25,7 +25,7 @@ class WinnersSft:
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train the stage-one adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
         pairs, family = run.dir.read("pair", Pair), run.family
-        winners = Clips(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
+        winners = Clips.of(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
         loss = reconstruction(run, winners, self.batch, NAME)
         load_adapter(run, NAME, run.dir.read("finetune", Adapter)[0])
         with lora.using(family, NAME):

@@ -4,6 +4,7 @@ Lengths are in head heights h, the height of the box from crown to chin, so that
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -41,17 +42,29 @@ def subject_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> tuple[Mas
     return subject, background
 
 
+def head_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> Masks:
+    """Masks (T, H, W) of the heads with hair, hat and neck in frames (T, H, W, 3), one head box a frame."""
+    masks = []
+    for x0, y0, x1, y1 in heads:
+        h = y1 - y0
+        masks.append(_boxes(*frames.shape[1:3], (x0 - 0.25 * h, y0 - 0.35 * h, x1 + 0.25 * h, y1 + 0.2 * h)))
+    return np.stack(masks)
+
+
+def _boxes(height: int, width: int, *sides: tuple[float, float, float, float]) -> NDArray[np.bool_]:
+    """A mask (H, W) of boxes of left, top, right and bottom."""
+    mask = np.zeros((height, width), np.bool_)
+    for left, top, right, bottom in sides:
+        rows, columns = np.clip(((top, bottom), (left, right)), 0, ((height,), (width,))).round().astype(int)
+        mask[slice(*rows), slice(*columns)] = True
+    return mask
+
+
 def _zones(head: Head, height: int, width: int) -> tuple[NDArray[np.bool_], ...]:
     """Masks (H, W): surely the person's; head and body; the same dilated by 0.15 h; the arms' reach."""
     x0, y0, x1, y1 = head
     h, middle = y1 - y0, (x0 + x1) / 2
-
-    def boxes(*sides: tuple[float, float, float, float]) -> NDArray[np.bool_]:
-        mask = np.zeros((height, width), np.bool_)
-        for left, top, right, bottom in sides:
-            rows, columns = np.clip(((top, bottom), (left, right)), 0, ((height,), (width,))).round().astype(int)
-            mask[slice(*rows), slice(*columns)] = True
-        return mask
+    boxes = partial(_boxes, height, width)
 
     def figure(more: float) -> NDArray[np.bool_]:  # hair and hats; shoulders, and all below them
         return boxes(

@@ -12,10 +12,12 @@ from magicid.core.run import Run
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.weights import check_weights
 from magicid.export.read_lora import start_from
+from magicid.perception.subject import head_masks
 from magicid.training import lora
 from magicid.training.loop import LoopSettings
 from magicid.training.recompute import Level, recomputing
-from magicid.training.reconstruction import STAGE_ONE, learn, reconstruction, stills
+from magicid.training.reconstruction import STAGE_ONE, Clips, learn, reconstruction
+from magicid.training.stills import stills
 
 NAME = "stage_one"
 START_SHA256 = "finetune.start_sha256"
@@ -30,6 +32,8 @@ class Finetune:
     weight_decay: float = 1e-4
     batch: int = 4
     single_frame: bool = False  # each photo is one frame, which says nothing of motion; False: a static video, as in the paper
+    head_only: bool = False  # errors count where the head is: scene and clothes are not learnt with the face
+    mirrored: bool = False  # each photo's mirror image as well
     rank: int = 16
     alpha: float = 16.0
     targets: tuple[str, ...] = ()  # names of linear layers; empty: the family's choice
@@ -41,6 +45,10 @@ class Finetune:
     def of(cls, run: Run) -> "Finetune":
         """What a run's stage one was made with."""
         return filled(cls, run.dir.settings(), "finetune.")
+
+    def learnt(self, run: Run) -> Clips:
+        """The photos as this stage learns them."""
+        return stills(run, self.single_frame, self.mirrored, head_masks if self.head_only else None)
 
     @property
     def lora(self) -> lora.LoraSettings:
@@ -69,7 +77,7 @@ class Finetune:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
-        clips, family = stills(run, self.single_frame), run.family
+        clips, family = self.learnt(run), run.family
         loss = reconstruction(run, clips, self.batch)
 
         def held(step: int) -> list[str]:

@@ -14,9 +14,12 @@ from torch import Tensor
 BINS = 4  # of time, in the log
 
 
-def video_error(prediction_BCFHW: Tensor, target_BCFHW: Tensor) -> Tensor:
-    """e_theta(x): mean squared error of each video, (B,) fp32."""
-    return (prediction_BCFHW.float() - target_BCFHW.float()).square().flatten(1).mean(1)
+def video_error(prediction_BCFHW: Tensor, target_BCFHW: Tensor, mask_BFHW: Tensor | None = None) -> Tensor:
+    """e_theta(x): mean squared error of each video, (B,) fp32; over what the mask (0 or 1) holds, where there is one."""
+    squares = (prediction_BCFHW.float() - target_BCFHW.float()).square()
+    if mask_BFHW is None:
+        return squares.flatten(1).mean(1)
+    return (squares.mean(1) * mask_BFHW).flatten(1).sum(1) / mask_BFHW.flatten(1).sum(1).clamp(min=1)
 
 
 @dataclass(frozen=True)

@@ -28,16 +28,26 @@ NOTHING_LEARNT = 20  # steps after which an adapter that is still zero is an err
 
 
 class Clips:
-    """Latents of clips and photos (N, C, F, H, W) and what the model is told of each, in memory."""
+    """Latents of clips or photos (N, C, F, H, W) and what the model is told of each, in memory.
 
-    def __init__(self, run: Run, ids: Sequence[str], prompts: Sequence[str]) -> None:
-        latents = read_latents(run, ids)
+    Where there are `masks` (N, F, H, W), 0 or 1, errors count inside of them alone.
+    """
+
+    def __init__(
+        self, run: Run, ids: Sequence[str], latents: Tensor, prompts: Sequence[str], masks: Tensor | None = None
+    ) -> None:
         self.ids = list(ids)
-        self.latents = torch.stack([latents[key] for key in ids])
+        self.latents, self.masks = latents, masks
         self.device = next(run.family.transformer.parameters()).device
         texts = sorted(set(prompts))
         self._rows = torch.tensor([texts.index(prompt) for prompt in prompts])
         self._conditions = stack([run.family.encode_prompts([text]) for text in texts])
+
+    @classmethod
+    def of(cls, run: Run, ids: Sequence[str], prompts: Sequence[str]) -> "Clips":
+        """Clips of the repository and photos by id."""
+        latents = read_latents(run, ids)
+        return cls(run, ids, torch.stack([latents[key] for key in ids]), prompts)
 
     def choose(self, count: int, seed: int, *key: object) -> Tensor:
         """Which clips (B,) a step learns from."""
@@ -47,14 +57,10 @@ class Clips:
         """Of the chosen clips."""
         return {name: tensor[self._rows[chosen].to(tensor.device)] for name, tensor in self._conditions.items()}
 
-
-def stills(run: Run, single_frame: bool = False) -> Clips:
-    """The static videos of the photos, or their first latent frame; the trigger words are all that is said of them."""
-    photos = run.photos()
-    clips = Clips(run, [photo.id for photo in photos], [run.common.trigger] * len(photos))
-    if single_frame:
-        clips.latents = clips.latents[:, :, :1]
-    return clips
+    def error(self, family: Family, chosen: Tensor, condition: Condition, seed: int, *key: object) -> Tensor:
+        """Of the family's prediction for the chosen clips (B,), under the noise and times that `key` draws."""
+        inside = None if self.masks is None else self.masks[chosen].to(self.device)
+        return video_error(*noised_prediction(family, self.latents[chosen].to(self.device), condition, seed, *key), inside)
 
 
 def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: int, *key: object) -> tuple[Tensor, Tensor]:
@@ -72,8 +78,7 @@ def reconstruction(run: Run, clips: Clips, batch: int, name: str = STAGE_ONE) ->
     def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
         key = (run.common.seed, name, step, micro)
         chosen = clips.choose(batch, *key)
-        x0 = clips.latents[chosen].to(clips.device)
-        return video_error(*noised_prediction(run.family, x0, clips.condition(chosen), *key)).mean(), {}
+        return clips.error(run.family, chosen, clips.condition(chosen), *key).mean(), {}
 
     return loss
 
