@@ -23,7 +23,7 @@ from magicid.core.run import Run
 from magicid.core.seeds import item_seed
 from magicid.rewards.validation import most_motion, validate
 from magicid.training import lora
-from magicid.training.adapters import load_adapter, read_adapter, save_adapter
+from magicid.training.adapters import load_adapter, read_adapter, save_adapter, weakened
 from magicid.training.clips import sampling_of
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import Objective, automatic_beta
@@ -62,6 +62,7 @@ class Optimize:
     winner_anchor: float = 0.0  # weight of e(w) - e_ref(w) on them: they are learnt besides being preferred
     loser_safeguard: float = 0.0  # mu, 0 to 1: the loser's gradient shrinks until the winner's error falls; 0: never
     logit_clamp: float = 0.0  # pairs whose |beta/2 gap| is above it give no gradient; 0: none
+    start_strength: float = 1.0  # of stage one's adapter where training begins, and of the reference that is stage one's
     reference: Reference = "stage_one"  # ours; the model without an adapter; an average of the policy
     reference_decay: float = 0.999  # of the average, a step
     times: Times = "uniform"
@@ -74,13 +75,13 @@ class Optimize:
     rounds: int = 1  # equal parts of the training; before each but the first, pairs are chosen anew, of clips by the policy too
     round_clips: int = 1  # of each prompt of the repository, in each round after the first
     validate: int = 0  # prompts of the repository, one clip of each for each step kept, by which one is chosen; 0: the last
-    least_identity: float = 0.9  # share of stage one's identity that this step must keep; of those the most motion
+    least_identity: float = 0.9  # share of the start's identity that this step must keep; of those the most motion
     seed: int = 0  # of the draws of pairs, noise and time; another gives another training
 
     def check(self) -> None:
         """Refuse settings that cannot work, or do not go together."""
         at_least("optimize", 1, steps=self.steps, batch=self.batch, share=self.share)
-        positive("optimize", learning_rate=self.learning_rate, beta_gap=self.beta_gap)
+        positive("optimize", learning_rate=self.learning_rate, beta_gap=self.beta_gap, start_strength=self.start_strength)
         at_least("optimize", 0, weight_decay=self.weight_decay, beta=self.beta, winner_guard=self.winner_guard)
         at_least("optimize", 0, winner_anchor=self.winner_anchor, logit_clamp=self.logit_clamp)
         at_least("optimize", 0, draws=self.draws, chunk=self.chunk, seed=self.seed)
@@ -111,9 +112,9 @@ class Optimize:
         """Train and save `optimize/adapter.safetensors`."""
         self.check()
         family = run.family
-        stage_one = run.dir.read("finetune", Adapter)[0]
+        start = weakened(run, "optimize", run.dir.read("finetune", Adapter)[0], self.start_strength)
         for name in (POLICY, REFERENCE):
-            load_adapter(run, name, stage_one)
+            load_adapter(run, name, start)
         first = self._lesson(run, 1, Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp, self.winner_anchor))
         later = lru_cache(1)(partial(self._lesson, run, objective=first.objective))  # one more repository in memory
         ends = rounds.ends(self.steps, self.rounds)
@@ -147,17 +148,17 @@ class Optimize:
             _refuse_moved(kept, lora.weights(family, REFERENCE))
         for name in (POLICY, REFERENCE):
             lora.remove_adapter(family, name)
-        return [self._chosen(run, stage_one) if self.validate else adapter]
+        return [self._chosen(run, start) if self.validate else adapter]
 
-    def _chosen(self, run: Run, stage_one: Adapter) -> Adapter:
-        """The adapter of the best step of those kept and of stage one, in the place of the last."""
-        found = {0: stage_one} | snapshots(run, "optimize")
+    def _chosen(self, run: Run, start: Adapter) -> Adapter:
+        """The adapter of the best step of those kept and of the start, in the place of the last."""
+        found = {0: start} | snapshots(run, "optimize")
         choose = partial(most_motion, least_identity=self.least_identity)
         prompts = min(self.validate, len(run.prompts()))
         best, points = validate(run, "optimize", found, prompts, sampling_of(run), choose)
         run.console.print(
             f"optimize: step {best} of {self.steps} is taken, by clips of {prompts} prompts: identity "
-            f"{points[best].identity:.3f} and motion {points[best].motion:.3f}, at stage one {points[0].identity:.3f} and "
+            f"{points[best].identity:.3f} and motion {points[best].motion:.3f}, at the start {points[0].identity:.3f} and "
             f"{points[0].motion:.3f}", markup=False, soft_wrap=True,
         )  # fmt: skip
         return save_adapter(run, "optimize", read_adapter(run, found[best]))

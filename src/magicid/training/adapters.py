@@ -9,10 +9,18 @@ from magicid.core.weights import read_weights, write_weights
 from magicid.training import lora
 
 
-def save_adapter(run: Run, stage: str, weights: dict[str, Tensor]) -> Adapter:
+def save_adapter(run: Run, stage: str, weights: dict[str, Tensor], name: str = "adapter") -> Adapter:
     """Publish an adapter's weights under a stage, by our own names."""
-    path = run.path(stage, "adapter.safetensors")
+    path = run.path(stage, f"{name}.safetensors")
     return Adapter(path, write_weights(run.file(path), weights))
+
+
+def weakened(run: Run, stage: str, record: Adapter, strength: float) -> Adapter:
+    """An adapter at another strength, as weights that a stage begins with; itself at 1."""
+    if strength == 1:
+        return record
+    tensors = {key: value * (strength if ".lora_B." in key else 1.0) for key, value in read_adapter(run, record).items()}
+    return save_adapter(run, stage, tensors, "start")
 
 
 def read_adapter(run: Run, record: Adapter) -> dict[str, Tensor]:
