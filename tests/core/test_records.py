@@ -14,6 +14,7 @@ ALL = [
     records.Video("v", "finetuned", "nods", 2**63 - 1, 0.1 + 0.2, "sample/v.mp4", "sample/v.safetensors", "00"),
     records.Score("v", {"motion": 1 / 3}, {"motion": 10.0}, {"motion": "measured"}, {"motion": {"valid": 0.5}}),
     records.Pair("i", "identity", "v", "w", "nods", 1.5, -0.25),
+    records.FrameLikeness("magicid", "003-0", (0.5, -0.25, 1 / 3)),
     records.Metric("base", "identity", 0.5, 0.4, 0.6, 20),
     records.Adapter("finetune/adapter.safetensors", "00"),
     records.ClipFigures("base", "003-0", {"face": 1 / 3}, (0.1, -2.5e-8)),

@@ -47,7 +47,7 @@ def forked(bench: Bench, *more: str, **environment: str) -> tuple[int, str]:
 
 def test_row_16_other_settings_or_photos_are_refused_and_a_fork_is_possible(done: Bench, whole: Bench) -> None:
     code, said = done.attempt("--optimize.beta", "250")
-    assert code == 2 and "optimize.beta: 20.0 there, 250.0 asked" in said and "magicid fork" in said
+    assert code == 2 and "optimize.beta: 1000.0 there, 250.0 asked" in said and "magicid fork" in said
     photos = done.folder / "photos"
     shutil.copytree(done.photos, photos)
     write_png(photos / "1.png", picture((60, 44, RED)))
