@@ -18,8 +18,8 @@ from tests.comparison.conftest import TINY
 from tests.comparison.test_people import QUIET
 
 ROWS = {
-    PairAblation: ["base", "none", "identity", "both", "ceiling"],
-    RewardAblation: ["base", "identity", "identity_motion", "identity_motion_prompt", "ceiling"],
+    PairAblation: ["base", "none", "start", "identity", "both", "ceiling"],
+    RewardAblation: ["base", "start", "identity", "identity_motion", "identity_motion_prompt", "ceiling"],
 }
 KINDS = pytest.mark.parametrize("kind", ROWS)
 Results = dict[type, dict[str, Any]]

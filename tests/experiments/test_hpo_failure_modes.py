@@ -43,7 +43,7 @@ def test_the_plain_losses_differ_in_beta_alone_and_have_no_guard() -> None:
 def test_every_loss_is_trained_with_every_seed_and_the_presets_first_is_the_runs_own(result: dict[str, Any], work: Path) -> None:
     modes = ["beta_100", "beta_1e+39", "preset"]
     assert [(one["mode"], one["seed"]) for one in result["trainings"][1:]] == [(mode, seed) for mode in modes for seed in (0, 1)]
-    assert [row["method"] for row in result["rows"]] == ["stage_one", *modes]
+    assert [row["method"] for row in result["rows"]] == ["start", *modes]
     assert [row["trainings"] for row in result["rows"]] == [0, 2, 2, 2]
     folder = work / "quick-1x1-0"
     made = {path.name for path in folder.glob("person-9-hpo_*")}

@@ -23,8 +23,8 @@ from magicid.media.video import to_frames, to_tensor
 from magicid.pipeline import PRESETS
 from tests.comparison.test_people import QUIET
 
-ROWS = ["base", "static", "impostor", "dreambooth_lora", "dreambooth_lora_early", "magic_me", "winners_sft", "magicid_paper",
-        "magicid", "ceiling"]  # fmt: skip
+ROWS = ["base", "static", "impostor", "finetuned", "start", "dreambooth_lora", "dreambooth_lora_early", "magic_me", "winners_sft",
+        "magicid_paper", "magicid", "ceiling"]  # fmt: skip
 ASKED = MainTable(people=2, prompts=1, seeds=1)
 
 
@@ -49,7 +49,7 @@ def test_every_row_has_every_figure_and_its_interval(result: dict[str, Any], wor
     trained = [row["method"] for row in result["rows"] if row["seconds"] > 0]
     assert trained == [name for name in ROWS if name not in ("base", "static", "impostor", "ceiling")]
     assert {row["method"] for row in result["rows"] if row["beyond_front"] is None} == {
-        "base", "dreambooth_lora", "dreambooth_lora_early"
+        "base", "finetuned", "start", "dreambooth_lora", "dreambooth_lora_early"
     }  # fmt: skip
     assert (work / "front.png").stat().st_size > 0
     json.dumps(result, allow_nan=False)
@@ -95,6 +95,7 @@ def test_every_method_gets_the_prompts_and_seeds_of_the_base_model(run: Run, mon
     monkeypatch.setattr(clips, "make_clips", noted)
     base = [(video.prompt, video.seed) for video in places(run).values()]
     assert [method.name for method in front_methods(run)][:4] == ["strength_0_2", "strength_0_4", "strength_0_6", "strength_0_8"]
+    assert "strength_0_65" in [method.name for method in front_methods(run, 0.65)]
     shown = drawn(run, front_methods(run)[0])
     assert asked == [base] and [clip.prompt for clip in shown] == [prompt for prompt, _ in base]
     magic_me = Method("magic_me", run, run.dir.read("magic_me", Adapter)[0], words=True)

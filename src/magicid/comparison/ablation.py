@@ -12,7 +12,7 @@ from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import grid, markdown
 from magicid.comparison.people import variant
-from magicid.comparison.study import PAIRS, RECONSTRUCTION, Study, dreambooth_lora, optimized, spent
+from magicid.comparison.study import PAIRS, RECONSTRUCTION, Study, dreambooth_lora, optimized, spent, start
 from magicid.comparison.table import PersonFigures, rows
 from magicid.core import records, tables
 from magicid.core.run import Run
@@ -28,7 +28,8 @@ def ablation(
     """The table, and what each row's pairs are.
 
     `ours` is the row of the run's own pairs, `others` gives the variants' settings by row, `none` names a row without any
-    pairs, DreamBooth-LoRA at equal steps ("": no such row). Variants are kept in `person-9-NAME_ROW`.
+    pairs, DreamBooth-LoRA at equal steps ("": no such row), `start` is what HPO begins with. Variants are kept in
+    `person-9-NAME_ROW`.
     """
     console, variants = Console(stderr=quiet), others(study.pipeline().pair)
     found: list[PersonFigures] = []
@@ -36,7 +37,8 @@ def ablation(
     for person in study.each(console):
         run = person.run
         shown = [*generated(run, {"base": "base", "magicid": ours}), *bounds(run, person.number)]
-        costs = {ours: spent(run, *PAIRS, "optimize")}
+        shown += drawn(run, start(person))
+        costs = {"start": spent(run, "finetune"), ours: spent(run, *PAIRS, "optimize")}
         chosen[ours].append(pairs_of(run))
         if none:
             shown += drawn(run, dreambooth_lora(person, none))
@@ -47,7 +49,7 @@ def ablation(
                 costs[row] = spent(made, *PAIRS, "optimize")
                 chosen[row].append(pairs_of(made))
         found.append(PersonFigures(person.number, measure(run, shown), costs))
-    table = rows(found, ["base", *([none] if none else []), *chosen, "ceiling"], ours=ours)
+    table = rows(found, ["base", *([none] if none else []), "start", *chosen, "ceiling"], ours=ours)
     pairs = {row: {key: fmean(one[key] for one in everyone) for key in everyone[0]} for row, everyone in chosen.items()}
     if not quiet:
         titles = ["pairs, means over people", *(key.replace("_", " ") for key in pairs[ours])]

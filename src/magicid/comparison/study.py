@@ -95,6 +95,12 @@ def dreambooth_lora(person: Person, name: str = "dreambooth_lora") -> Method:
     return Method(name, person.run, run_baseline(person.run, "dreambooth_lora", equal_steps(person.pipeline)))
 
 
+def start(person: Person, name: str = "start") -> Method:
+    """Stage one at the strength that HPO begins with: what HPO adds is measured from here."""
+    stage_one = person.run.dir.read("finetune", Adapter)[0]
+    return Method(name, person.run, stage_one, person.pipeline.optimize.start_strength)
+
+
 def optimized(name: str, run: Run) -> Method:
     """What HPO made of a run."""
     return Method(name, run, run.dir.read("optimize", Adapter)[0])

@@ -17,7 +17,7 @@ from magicid.comparison.clips import drawn, generated
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import grid, plain
 from magicid.comparison.people import beside, variant
-from magicid.comparison.study import Person, Study, optimized
+from magicid.comparison.study import Person, Study, optimized, start
 from magicid.comparison.table import finite, flat
 from magicid.core.checks import at_least
 from magicid.core.errors import NotFinite
@@ -28,7 +28,7 @@ from magicid.stages.optimize import Optimize
 from magicid.training import lora
 from magicid.training.log import Log
 
-REFERENCE = "stage_one"  # the row of what all trainings start from
+REFERENCE = "start"  # the row of what all trainings start from
 BETAS = (100.0, 500.0, 5000.0)
 NORMS = (0.5, 2.0)  # of the policy's prediction over the reference's: beyond these it has lost its scale
 LEAST_PROMPT = 0.5  # of the reference's similarity to held-out prompts
@@ -80,8 +80,8 @@ class HpoFailureModes(Study):
     def _person(self, person: Person) -> list[Training]:
         """The reference, then every loss with every seed."""
         run, hpo = person.run, person.pipeline.optimize
-        measured = measure(run, generated(run, {"base": "base", "finetuned": "finetuned"}))
-        base, reference = (_means([clip for clip in measured if clip.method == name]) for name in ("base", "finetuned"))
+        measured = measure(run, [*generated(run, {"base": "base"}), *drawn(run, start(person, REFERENCE))])
+        base, reference = (_means([clip for clip in measured if clip.method == name]) for name in ("base", REFERENCE))
         found = [Training(REFERENCE, person.number, 0, _figures(reference, base, []), "")]
         for mode, settings in losses(hpo).items():
             name = [other for other, same in losses(hpo).items() if same == settings][-1]  # equal ones are trained once

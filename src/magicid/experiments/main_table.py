@@ -19,7 +19,7 @@ from magicid.comparison.controls import controls
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import markdown
 from magicid.comparison.people import variant
-from magicid.comparison.study import PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent
+from magicid.comparison.study import PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent, start
 from magicid.comparison.table import PersonFigures, finite, point, rows
 from magicid.core.cost import Cost
 from magicid.core.interfaces import Stage
@@ -39,7 +39,7 @@ KEYWORD_RATE = {"quick": 1e-1, "paper": 1e-3}  # learning rate of Magic-Me's row
 class MainTable(Study):
     """The paper's Table 1 with more rows; the same command again goes on where it stopped."""
 
-    priors: bool = False  # one more row: DreamBooth-LoRA with a prior; as many steps again, each of twice the clips
+    priors: bool = False  # one more row: DreamBooth-LoRA with a prior; as many steps again, each with 4 whole clips more
     figure: Path | None = None  # where to save a PNG of identity against motion
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
@@ -64,7 +64,8 @@ class MainTable(Study):
         }
 
     def _methods(self) -> list[str]:
-        names = ["base", "static", "impostor", "dreambooth_lora", "dreambooth_lora_early", "magic_me", "winners_sft"]
+        names = ["base", "static", "impostor", "finetuned", "start"]
+        names += ["dreambooth_lora", "dreambooth_lora_early", "magic_me", "winners_sft"]
         return [*names, *(["dreambooth_lora_prior"] if self.priors else []), "magicid_paper", "magicid", "ceiling"]
 
     def _baselines(self, pipeline: Pipeline) -> dict[str, Stage]:
@@ -85,7 +86,8 @@ class MainTable(Study):
             adapters = {name: run_baseline(run, name, part) for name, part in self._baselines(person.pipeline).items()}
             methods = [Method(name, run, adapter, words=name == "magic_me") for name, adapter in adapters.items()]
             shown = generated(run, {name: name for name in ("base", "finetuned", "magicid")})
-            for method in [*methods, optimized("magicid_paper", paper), *front_methods(run)]:
+            front = front_methods(run, person.pipeline.optimize.start_strength)
+            for method in [*methods, optimized("magicid_paper", paper), start(person), *front]:
                 shown += drawn(run, method)
             clips = measure(run, [*shown, *controls(run, person.number, person.stranger)])
             return PersonFigures(person.number, clips, _costs(run, paper))
@@ -102,11 +104,15 @@ def paper_recipe(pipeline: Pipeline) -> Pipeline:
     )
 
 
-def front_methods(run: Run) -> list[Method]:
-    """The control that trades identity for motion for free: stage one at less strength, and stopped sooner."""
+def front_methods(run: Run, start_strength: float = 1.0) -> list[Method]:
+    """The control that trades identity for motion for free: stage one at less strength, and stopped sooner.
+
+    Where HPO begins is on it: between two points of a staircase, any other has an area of its own.
+    """
     stage_one = run.dir.read("finetune", Adapter)[0]
+    strengths = sorted({*STRENGTHS, start_strength} - {1.0})
     sooner = list(snapshots(run, "finetune").items())[:-1]  # the last is stage one's end
-    weaker = [Method(f"strength_{strength:g}".replace(".", "_"), run, stage_one, strength) for strength in STRENGTHS]
+    weaker = [Method(f"strength_{strength:g}".replace(".", "_"), run, stage_one, strength) for strength in strengths]
     return weaker + [Method(f"snapshot_{step}", run, adapter) for step, adapter in sooner]
 
 
@@ -117,12 +123,15 @@ def _front(person: PersonFigures) -> dict[str, list[str]]:
         "strength front": ["base", *(n for n in names if n.startswith("strength_")), "finetuned"],
         "steps of reconstruction": ["base", *(n for n in names if n.startswith("snapshot_")), "finetuned", "dreambooth_lora"],
         "stopped early": ["dreambooth_lora_early"],
+        "where HPO begins": ["start"],
     }
 
 
 def _costs(run: Run, paper: Run) -> dict[str, Cost]:
     """What stands between the photos and each method's adapter; nothing, where nothing is trained."""
     return {
+        "finetuned": spent(run, "finetune"),
+        "start": spent(run, "finetune"),
         "dreambooth_lora": spent(run, *RECONSTRUCTION),
         "dreambooth_lora_early": spent(run, *RECONSTRUCTION, "dreambooth_lora_early"),
         "dreambooth_lora_prior": spent(run, "dreambooth_lora_prior"),

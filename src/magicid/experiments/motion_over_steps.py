@@ -1,6 +1,7 @@
 """Motion and identity along the training (the paper's Figure 2, right): does motion stay where reconstruction loses it?
 
-Two ways go on from stage one: DreamBooth-LoRA, and HPO, whose steps are counted on from stage one's.
+Two ways go on from stage one: DreamBooth-LoRA, and HPO, which begins with its adapter at a strength, and whose steps are counted
+on from stage one's.
 """
 
 from collections.abc import Mapping
@@ -14,11 +15,12 @@ from magicid.comparison.clips import Method, drawn, generated
 from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import TITLES, grid, plain, signed
-from magicid.comparison.study import Person, Study, dreambooth_lora
+from magicid.comparison.study import Person, Study, dreambooth_lora, start
 from magicid.comparison.table import Interval, PersonFigures, Row, figure_of, finite, rows
 from magicid.training.reconstruction import snapshots
 
 SHOWN = ("face", "face_p10", "motion", "motion_top5", "prompt")
+BEGUN = {"dreambooth_lora": "finetuned", "magicid": "start"}  # what each way goes on from after stage one
 Ways = Mapping[str, Mapping[int, str]]  # way -> step -> method
 ALONG = {"motion": "subject motion", "face_p10": "identity (p10 over frames x coverage)"}  # what is drawn
 
@@ -30,7 +32,7 @@ class MotionOverSteps(Study):
     figure: Path | None = None  # where to save a PNG of both figures against steps
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
-        """Bring everyone's runs to their end; each way's points, and how far its end lies from stage one's."""
+        """Bring everyone's runs to their end; each way's points, and how far its end lies from where it begins."""
         console, found = Console(stderr=quiet), []
         ways: Ways = {}
         for person in self.each(console):
@@ -43,7 +45,7 @@ class MotionOverSteps(Study):
         names = list(dict.fromkeys(name for way in ways.values() for name in way.values()))
         table = {row.method: row for row in rows(found, [*names, "ceiling"])}
         since = {
-            way: {name: figure_of(found, list(points.values())[-1], name, "finetuned") for name in SHOWN}
+            way: {name: figure_of(found, list(points.values())[-1], name, BEGUN[way]) for name in SHOWN}
             for way, points in ways.items()
         }
         if not quiet:
@@ -61,7 +63,7 @@ class MotionOverSteps(Study):
         return self.to_json() | {
             "rows": [row.to_json() for row in table.values()],
             "ways": {way: [{"step": step, "method": name} for step, name in points.items()] for way, points in ways.items()},
-            "since_stage_one": finite(since),
+            "since_begun": finite(since),
         }
 
 
@@ -80,12 +82,11 @@ def _ways(person: Person) -> tuple[Ways, list[Method]]:
     preferred = {
         last + step: Method(f"magicid_{step}", run, made) for step, made in snapshots(run, "optimize").items() if step < hpo
     }
-    begun = {0: "base", **_names(early), last: "finetuned"}
     ways = {
-        "dreambooth_lora": begun | _names(later) | {total: longer.name},
-        "magicid": begun | _names(preferred) | {total: "magicid"},
+        "dreambooth_lora": {0: "base", **_names(early), last: "finetuned"} | _names(later) | {total: longer.name},
+        "magicid": {last: "start"} | _names(preferred) | {total: "magicid"},
     }
-    return ways, [*early.values(), *later.values(), longer, *preferred.values()]
+    return ways, [*early.values(), *later.values(), longer, start(person), *preferred.values()]
 
 
 def _names(methods: Mapping[int, Method]) -> dict[int, str]:
@@ -101,4 +102,4 @@ def _said(table: Mapping[str, Row], ways: Ways, since: Mapping[str, Mapping[str,
         for way, step, method in [*points, ("ceiling", "", "ceiling")]
     ]
     ends = [[way, *(signed(figure) for figure in figures.values())] for way, figures in since.items()]
-    return f"{grid(['', 'step', *titles], lines)}\n\n{grid(['the end minus stage one', *titles], ends)}"
+    return f"{grid(['', 'step', *titles], lines)}\n\n{grid(['the end minus the beginning', *titles], ends)}"

@@ -27,12 +27,13 @@ def stills(run: Run, single_frame: bool = False, mirrored: bool = False, region:
     photos = run.photos()
     found = read_latents(run, [photo.id for photo in photos])
     latents = torch.stack([found[photo.id] for photo in photos])
+    size = run.family.geometry
     if single_frame:
-        latents = latents[:, :, :1]
+        latents = latents[:, :, : run.family.latents_shape(1, size.height, size.width)[1]]
     masks = photo_masks(run, latents.shape[2:], region) if region else None
     ids = [photo.id for photo in photos]
     if mirrored:
-        frames = 1 if single_frame else run.family.geometry.frames
+        frames = 1 if single_frame else size.frames
         other = torch.stack([_encoded(run, read_photo(run.file(photo.image))[:, ::-1], frames) for photo in photos])
         latents, ids = torch.cat([latents, other]), [*ids, *(f"{name}-mirrored" for name in ids)]
         masks = torch.cat([masks, masks.flip(-1)]) if masks is not None else None
