@@ -70,6 +70,16 @@ def test_in_1_5_the_first_latent_frame_stands_twice_and_is_shown_once() -> None:
     assert torch.equal(family.decode(latents), family.decode(torch.cat([-latents[:, :, :1], latents[:, :, 1:]], 2)))
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+def test_one_frame_is_encoded_and_predicted_in_as_many_latent_frames_as_it_says(version: str) -> None:
+    family = build(version)
+    shape = family.latents_shape(1, GEOMETRY.height, GEOMETRY.width)
+    latents = family.encode(noise((1, 3, 1, GEOMETRY.height, GEOMETRY.width), 0, "photo").clamp(-1, 1))
+    assert tuple(latents.shape[1:]) == shape
+    said = family.predict(latents, torch.tensor([0.5]), family.encode_prompts(["a person"]))
+    assert said.shape == latents.shape and torch.isfinite(said).all()
+
+
 def test_frames_that_the_decoder_would_not_give_back_are_refused() -> None:
     with pytest.raises(DataError, match=r"^3x32x32: frames must be 4n\+1 and sides multiples of 8\.$"):
         build("5B").latents_shape(3, 32, 32)
