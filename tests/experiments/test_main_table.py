@@ -95,7 +95,6 @@ def test_every_method_gets_the_prompts_and_seeds_of_the_base_model(run: Run, mon
     monkeypatch.setattr(clips, "make_clips", noted)
     base = [(video.prompt, video.seed) for video in places(run).values()]
     assert [method.name for method in front_methods(run)][:4] == ["strength_0_2", "strength_0_4", "strength_0_6", "strength_0_8"]
-    assert "strength_0_65" in [method.name for method in front_methods(run, 0.65)]
     shown = drawn(run, front_methods(run)[0])
     assert asked == [base] and [clip.prompt for clip in shown] == [prompt for prompt, _ in base]
     magic_me = Method("magic_me", run, run.dir.read("magic_me", Adapter)[0], words=True)

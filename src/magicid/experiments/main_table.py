@@ -86,8 +86,7 @@ class MainTable(Study):
             adapters = {name: run_baseline(run, name, part) for name, part in self._baselines(person.pipeline).items()}
             methods = [Method(name, run, adapter, words=name == "magic_me") for name, adapter in adapters.items()]
             shown = generated(run, {name: name for name in ("base", "finetuned", "magicid")})
-            front = front_methods(run, person.pipeline.optimize.start_strength)
-            for method in [*methods, optimized("magicid_paper", paper), start(person), *front]:
+            for method in [*methods, optimized("magicid_paper", paper), start(person), *front_methods(run)]:
                 shown += drawn(run, method)
             clips = measure(run, [*shown, *controls(run, person.number, person.stranger)])
             return PersonFigures(person.number, clips, _costs(run, paper))
@@ -104,15 +103,11 @@ def paper_recipe(pipeline: Pipeline) -> Pipeline:
     )
 
 
-def front_methods(run: Run, start_strength: float = 1.0) -> list[Method]:
-    """The control that trades identity for motion for free: stage one at less strength, and stopped sooner.
-
-    Where HPO begins is on it: between two points of a staircase, any other has an area of its own.
-    """
+def front_methods(run: Run) -> list[Method]:
+    """The control that trades identity for motion for free: stage one at less strength, and stopped sooner."""
     stage_one = run.dir.read("finetune", Adapter)[0]
-    strengths = sorted({*STRENGTHS, start_strength} - {1.0})
     sooner = list(snapshots(run, "finetune").items())[:-1]  # the last is stage one's end
-    weaker = [Method(f"strength_{strength:g}".replace(".", "_"), run, stage_one, strength) for strength in strengths]
+    weaker = [Method(f"strength_{strength:g}".replace(".", "_"), run, stage_one, strength) for strength in STRENGTHS]
     return weaker + [Method(f"snapshot_{step}", run, adapter) for step, adapter in sooner]
 
 
@@ -123,7 +118,7 @@ def _front(person: PersonFigures) -> dict[str, list[str]]:
         "strength front": ["base", *(n for n in names if n.startswith("strength_")), "finetuned"],
         "steps of reconstruction": ["base", *(n for n in names if n.startswith("snapshot_")), "finetuned", "dreambooth_lora"],
         "stopped early": ["dreambooth_lora_early"],
-        "where HPO begins": ["start"],
+        "where HPO begins": ["start"],  # between two points of a staircase, any other has an area of its own
     }
 
 
