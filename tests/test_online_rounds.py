@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from magicid.core import tables
+from magicid.core.errors import DataError
 from magicid.core.records import Pair, Prompt, Score, Video
 from magicid.core.run import Common
 from magicid.core.run_dir import RunDir
@@ -93,6 +94,17 @@ def test_a_round_without_pairs_goes_on_with_those_there_are_as_if_it_had_not_bee
     for file in ("adapter.safetensors", "log.jsonl"):
         assert (folder / file).read_bytes() == (plain / file).read_bytes()
     assert [p.name for p in sorted((folder / "snapshots").iterdir())] == [p.name for p in sorted((plain / "snapshots").iterdir())]
+
+
+def test_what_is_wrong_with_a_round_but_too_few_pairs_ends_it(
+    common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Choice, videos: Any) -> Any:
+        raise DataError("two videos of a pair are one and the same.")
+
+    monkeypatch.setattr(Choice, "choose", broken)
+    with pytest.raises(DataError, match="one and the same"):
+        optimize(common, finished, tmp_path / "run", replace(STAGE, rounds=2))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from magicid.core.errors import DataError
+from magicid.core.errors import TooFewPairs
 from magicid.core.records import Pair, Score, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import filled
@@ -71,7 +71,7 @@ def _pairs(run: Run, number: int) -> Sequence[Pair]:
     try:
         choice = filled(Choice, run.dir.settings(), "pair.")
         return choice.pairs(run, _clips(run, number), run.dir.read(place(number, "score"), Score))
-    except DataError as error:
+    except TooFewPairs as error:
         run.console.print(
             f"optimize: round {number} goes on with the pairs of the one before; {error}", markup=False, soft_wrap=True
         )

@@ -19,6 +19,10 @@ class DataError(MagicIDError):
     exit_code = 3
 
 
+class TooFewPairs(DataError):
+    """A repository in which too few pairs satisfy the rule."""
+
+
 class NotFinite(DataError):
     """A training or a model whose numbers left the finite."""
 

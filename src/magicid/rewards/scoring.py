@@ -94,7 +94,7 @@ class Scoring:
         usable = [s for s in scores if all(np.isfinite(v) for v in s.raw.values())]
         if len(usable) < max(1, (1 - self.most_unusable) * len(scores)):
             raise DataError(
-                f"{len(usable)} of {len(scores)} videos have finite scores; look at {run.dir.stage('sample')} and its mp4s."
+                f"{len(usable)} of {len(scores)} videos have finite scores; look at the mp4s of the others in {run.dir.root}."
             )
         if lost := len(scores) - len(usable):
             verbs = ("has", "is") if lost == 1 else ("have", "are")

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from magicid.core import records
 from magicid.core.checks import at_least, one_of
-from magicid.core.errors import DataError, UsageError
+from magicid.core.errors import DataError, TooFewPairs, UsageError
 from magicid.core.records import Video
 from magicid.core.run import Run
 from magicid.selection.frontier_pairs import AXES, dominance_conditions, dominance_pairs, paper_conditions, paper_pairs
@@ -54,7 +54,7 @@ class Choice:
     def pairs(self, run: Run, clips: Sequence[Video], scores: Sequence[records.Score]) -> list[records.Pair]:
         """The pairs chosen of clips and photos by their scores.
 
-        None at all, or fewer than `least` of a kind, is a `DataError` that says what each condition left.
+        None at all, or fewer than `least` of a kind, is `TooFewPairs`, which says what each condition left.
         """
         videos = scored(run, clips, scores)
         found = dict(zip(KINDS, self.choose(videos), strict=True))
@@ -66,7 +66,7 @@ class Choice:
             )
             need = f"{self.least} of each kind" if self.least else "at least 1 pair"
             remedy = "Lower the gaps of --pair, or sample more clips or adapter strengths."
-            raise DataError(f"{len(videos)} usable videos gave {gave}; need {need}. {remedy}")
+            raise TooFewPairs(f"{len(videos)} usable videos gave {gave}; need {need}. {remedy}")
         run.console.print(" and ".join(f"{len(found[kind])} of {asked[kind]} {kind}" for kind in KINDS) + " pairs")
         chosen = [(kind, i, c) for kind in KINDS for i, c in enumerate(found[kind])]
         held = {video.id: video.sha256 for video in clips} | {photo.id: photo.sha256 for photo in run.photos()}
