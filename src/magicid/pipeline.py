@@ -72,7 +72,7 @@ PRESETS = {
     "quick": Pipeline(
         finetune=Finetune(steps=40, learning_rate=4e-3, batch=48, single_frame=True, head_only=True, mirrored=True),
         sample=Sample(strengths=(1.0, 0.8, 0.65, 0.5, 0.35), steps=12),
-        optimize=Optimize(steps=200, batch=1, learning_rate=5e-5, beta=1000.0, start_strength=0.65),
+        optimize=Optimize(steps=200, batch=1, learning_rate=5e-5, beta=1000.0, start_strength=0.8),
         generate=Generate(steps=12),
     ),
 }
