@@ -97,7 +97,7 @@ class Forecast:
 
     def rows(self) -> list[Row]:
         """Every stage's needs."""
-        return [self._prepare(), self._finetune(), self._sample(), self._optimize(), self._generate()]
+        return [self._prepare(), self._finetune(), *self._distill(), self._sample(), self._optimize(), self._generate()]
 
     def _prepare(self) -> Row:
         size = self.learnt
@@ -117,6 +117,17 @@ class Forecast:
         seen = self._ask("train", self.photo, ours.batch, ours.recompute)
         copies = adapter_bytes(self.adapter, 1)
         return Row("finetune", self._training(seen, copies), ours.steps * self.step("finetune"), self._kept())
+
+    def _distill(self) -> list[Row]:
+        ours, drawn = self.stages.distill, self.stages.sample
+        if not ours.steps:
+            return []
+        clips = self.stages.prompts.repository * ours.per_prompt
+        drawing = self._drawing("distill", self.learnt, clips, drawn.batch, drawn.steps, drawn.guidance)
+        student = self._ask("train", self.learnt, ours.batch, ours.recompute)
+        flops = ours.steps * (student.flops + 2 * self._ask("predict", self.learnt, ours.batch, "").flops)
+        memory = max(drawing.memory, self._training(student, adapter_bytes(self.adapter, 1, 1)))  # the teacher beside it
+        return [Row("distill", memory, drawing.flops + flops, drawing.disk + self._kept())]
 
     def _optimize(self) -> Row:
         ours, drawn = self.stages.optimize, self.stages.sample

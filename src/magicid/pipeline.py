@@ -34,6 +34,7 @@ from magicid.metrics.picture import METHODS, write_picture
 from magicid.metrics.report import write_report
 from magicid.perception.model_files import MODELS
 from magicid.perception.text_judges import DEFAULTS
+from magicid.stages.distill import Distill
 from magicid.stages.evaluate import Evaluate
 from magicid.stages.finetune import Finetune
 from magicid.stages.generate import Generate
@@ -58,6 +59,7 @@ class Pipeline:
     prepare: Prepare = field(default_factory=Prepare)
     finetune: Finetune = field(default_factory=Finetune)
     prompts: Prompts = field(default_factory=Prompts)
+    distill: Distill = field(default_factory=Distill)
     sample: Sample = field(default_factory=Sample)
     score: Score = field(default_factory=Score)
     pair: Pair = field(default_factory=Pair)
@@ -71,8 +73,9 @@ PRESETS = {
     # The small base needs larger rates than 13B parameters do, and a laptop fewer steps: docs/decisions.md
     "quick": Pipeline(
         finetune=Finetune(steps=40, learning_rate=4e-3, batch=48, single_frame=True, head_only=True, mirrored=True),
+        distill=Distill(steps=60, learning_rate=2e-3),
         sample=Sample(strengths=(1.0, 0.8, 0.65, 0.5, 0.35), steps=12),
-        optimize=Optimize(steps=200, batch=1, learning_rate=5e-5, beta=1000.0, start_strength=0.8),
+        optimize=Optimize(steps=140, batch=1, learning_rate=5e-5, beta=1000.0),
         generate=Generate(steps=12),
     ),
 }
@@ -167,7 +170,7 @@ def check_settings(common: Common, pipeline: Pipeline) -> None:
         getattr(pipeline, name).check()
     common.check()
     pipeline.prompts.word_for(common.trigger)
-    for name in ("finetune", "optimize"):
+    for name in ("finetune", "distill", "optimize"):
         need_recompute(name, getattr(pipeline, name).recompute, common.precision, common.offload)
 
 

@@ -89,7 +89,7 @@ def test_settings_freeze_with_the_run_and_the_run_goes_on(run: Run) -> None:
 def test_it_stands_beside_a_run_that_has_its_pairs_and_goes_stale_with_them(run: Run) -> None:
     run_baseline(run, "winners_sft", EACH["winners_sft"])
     inputs = json.loads(run.dir.manifest("winners_sft").read_text().splitlines()[0])["inputs"]
-    assert list(inputs) == ["prepare", "finetune", "prompts", "sample", "score", "pair"]
+    assert list(inputs) == ["prepare", "finetune", "prompts", "distill", "sample", "score", "pair"]
     Journal(run.dir, "optimize")
     run.dir.publish("optimize", [])
     run.dir.refuse_stale()  # what comes after the pairs is nothing to a baseline

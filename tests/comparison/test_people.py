@@ -48,7 +48,7 @@ def test_equal_stages_are_shared_and_the_other_run_goes_on_from_them(tmp_path: P
         for stage in ("prepare", "finetune", "prompts"):
             assert theirs.dir.manifest(stage).read_bytes() == (tmp_path / "ours" / stage / "manifest.jsonl").read_bytes()
     inputs = json.loads((tmp_path / "theirs" / "sample" / "manifest.jsonl").read_text().splitlines()[0])["inputs"]
-    assert list(inputs) == ["prepare", "finetune", "prompts"]
+    assert list(inputs) == ["prepare", "finetune", "prompts", "distill"]
 
 
 def test_from_the_first_stage_that_differs_on_nothing_is_shared(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_variant_copies_what_is_equal_and_trains_on_the_runs_own_base_model(
         return made
 
     with person_run(common, TINY, tmp_path / "person-9", QUIET) as run:
-        stages = ("prepare", "finetune", "prompts", "sample", "score", "pair")
+        stages = ("prepare", "finetune", "prompts", "distill", "sample", "score", "pair")
         monkeypatch.setattr(Wan, "load", classmethod(noted))
         with variant(run, "soft", other) as made:
             assert made.dir.root == tmp_path / "person-9-soft" and made.family is run.family and len(loaded) == 1

@@ -65,14 +65,14 @@ def test_a_stage_after_another_one_than_it_was_made_from_is_refused(run: RunDir)
         run.stage(name)
         run.publish(name, [])
     run.refuse_stale()
-    Journal(run, "sample")
+    Journal(run, "distill")
     run.publish("finetune", PROMPTS)
-    with pytest.raises(DataError, match=r": prompts was made from another finetune; delete prompts/, sample/ and run again\.$"):
+    with pytest.raises(DataError, match=r": prompts was made from another finetune; delete prompts/, distill/ and run again\.$"):
         run.refuse_stale()
     run.publish("prompts", [])
     run.refuse_stale()
     run.manifest("prompts").unlink()
-    with pytest.raises(DataError, match=r": sample was made from another prompts; delete sample/ and run again\.$"):
+    with pytest.raises(DataError, match=r": distill was made from another prompts; delete distill/ and run again\.$"):
         run.refuse_stale()
 
 

@@ -66,7 +66,7 @@ def test_only_what_pairs_are_chosen_by_differs_and_prompts_repository_and_scores
     assert len(found) == 2 + 4
     for path in found:
         own = path.with_name("-".join(path.name.split("-")[:2]))
-        for stage in ("prepare", "finetune", "prompts", "sample", "score"):
+        for stage in ("prepare", "finetune", "prompts", "distill", "sample", "score"):
             assert (path / stage / "manifest.jsonl").read_bytes() == (own / stage / "manifest.jsonl").read_bytes(), path
         ours, theirs = RunDir.read_settings(own), RunDir.read_settings(path)
         assert {key.split(".")[0] for key in theirs if theirs[key] != ours[key]} == {"pair"}, path

@@ -75,7 +75,9 @@ def test_row_04_the_pairs_are_the_same(bench: Bench, whole: Bench, point: str) -
     ends_alike(bench, whole)
 
 
-@pytest.mark.parametrize("point", ["finetune:3:step", "optimize:4.0:micro", slow("finetune:4.0:micro"), slow("optimize:3:step")])
+@pytest.mark.parametrize(
+    "point", ["finetune:3:step", "distill:3:step", "optimize:4.0:micro", slow("finetune:4.0:micro"), slow("optimize:3:step")]
+)
 def test_row_05_training_goes_on_to_the_same_bytes(bench: Bench, whole: Bench, point: str) -> None:
     killed(bench, point)
     ends_alike(bench, whole)

@@ -51,6 +51,7 @@ def ends_alike(bench: Bench, whole: Bench) -> None:
 WRITES = dict.fromkeys(STAGES, "manifest.jsonl:written") | {
     "prepare": "photo-001.safetensors:written",
     "finetune": "optimizer.safetensors:written",
+    "distill": "base-001-0.mp4:written",
     "sample": "finetuned-001-0.mp4:written",
     "optimize": "model.safetensors:written",
     "generate": "base-003-0.safetensors:written",
@@ -169,7 +170,7 @@ def test_row_26_a_hang_ends_with_the_stacks_and_75(bench: Bench, whole: Bench) -
     ends_alike(bench, whole)
 
 
-POINTS = dict.fromkeys(STAGES, "*:item") | dict.fromkeys(["finetune", "optimize"], "3.0:micro")
+POINTS = dict.fromkeys(STAGES, "*:item") | dict.fromkeys(["finetune", "distill", "optimize"], "3.0:micro")
 POINTS |= dict.fromkeys(["sample", "generate"], "*:denoise")
 
 

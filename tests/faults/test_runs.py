@@ -9,10 +9,10 @@ from tests.faults.conftest import Bench
 def test_runs_says_where_each_run_stands_and_resume_goes_on(begun: Bench, whole: Bench) -> None:
     listed = ["runs", str(begun.folder)]
     assert begun.attempt(MAGICID_FAULT="optimize:4:step:kill")[0] == -9
-    assert attempt(listed, begun.folder / "runs.txt") == (0, "run  6 of 9 stages  stopped in optimize after step 4\n")
+    assert attempt(listed, begun.folder / "runs.txt") == (0, "run  7 of 10 stages  stopped in optimize after step 4\n")
     code, said = attempt(["resume", str(begun.run)], begun.folder / "said.txt")
     assert code == 0 and begun.contents() == whole.contents(), said
-    assert attempt(listed, begun.folder / "runs.txt") == (0, "run  9 of 9 stages  finished\n")
+    assert attempt(listed, begun.folder / "runs.txt") == (0, "run  10 of 10 stages  finished\n")
 
 
 def test_runs_says_who_is_at_work(begun: Bench) -> None:

@@ -13,6 +13,7 @@ REFUSED: dict[str, dict[str, list[Any]]] = {
     "prepare": {"least_photos": [0, 1]},
     "finetune": {"steps": [0], "batch": [0], "rank": [0], "learning_rate": [0.0], "alpha": [0.0], "weight_decay": [-1.0]},
     "prompts": {"repository": [0], "evaluation": [0], "source": ["web"]},
+    "distill": {"steps": [-1], "batch": [0], "per_prompt": [0], "learning_rate": [0.0], "recompute": ["some"]},
     "sample": {"steps": [0], "batch": [0], "finetuned_per_prompt": [-1], "base_per_prompt": [-1], "strengths": [()]},
     "score": {"most_unusable": [-0.1, 1.1], "motion_cap_percentile": [101.0], "flow": ["farneback"]},
     "pair": {"identity": [-1], "dynamic": [-1], "least": [-1], "most_uses": [0], "identity_most_static": [-1], "rule": ["best"]},

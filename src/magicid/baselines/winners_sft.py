@@ -28,7 +28,7 @@ class WinnersSft:
         pairs, family = run.dir.read("pair", Pair), run.family
         winners = Clips.of(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
         loss = reconstruction(run, winners, self.batch, NAME)
-        load_adapter(run, NAME, weakened(run, NAME, run.dir.read("finetune", Adapter)[0], self.start_strength))
+        load_adapter(run, NAME, weakened(run, NAME, run.dir.read("distill", Adapter)[0], self.start_strength))
         with lora.using(family, NAME):
             settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
             adapter = learn(run, NAME, lora.parameters(family, NAME), loss, settings)

@@ -12,7 +12,7 @@ from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import grid, markdown
 from magicid.comparison.people import variant
-from magicid.comparison.study import PAIRS, RECONSTRUCTION, Study, dreambooth_lora, optimized, spent, start
+from magicid.comparison.study import BEGUN, PAIRS, RECONSTRUCTION, Study, dreambooth_lora, optimized, spent, start
 from magicid.comparison.table import PersonFigures, rows
 from magicid.core import records, tables
 from magicid.core.run import Run
@@ -38,7 +38,7 @@ def ablation(
         run = person.run
         shown = [*generated(run, {"base": "base", "magicid": ours}), *bounds(run, person.number)]
         shown += drawn(run, start(person))
-        costs = {"start": spent(run, "finetune"), ours: spent(run, *PAIRS, "optimize")}
+        costs = {"start": spent(run, *BEGUN), ours: spent(run, *PAIRS, "optimize")}
         chosen[ours].append(pairs_of(run))
         if none:
             shown += drawn(run, dreambooth_lora(person, none))

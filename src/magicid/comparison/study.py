@@ -22,7 +22,8 @@ from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.pipeline import PRESETS, Pipeline, run_baseline
 
-PAIRS = ("finetune", "sample", "score", "pair")  # what pairs cost
+BEGUN = ("finetune", "distill")  # what HPO begins with costs
+PAIRS = (*BEGUN, "sample", "score", "pair")  # what pairs cost
 RECONSTRUCTION = ("finetune", "dreambooth_lora")  # what DreamBooth-LoRA costs
 
 
@@ -81,13 +82,18 @@ class Study:
             "preset": self.preset,
             "prompts": self.prompts,
             "seeds": self.seeds,
-            "steps": {"finetune": pipeline.finetune.steps, "optimize": pipeline.optimize.steps},
+            "steps": {name: getattr(pipeline, name).steps for name in (*BEGUN, "optimize")},
         }
 
 
 def equal_steps(pipeline: Pipeline) -> DreamboothLora:
-    """DreamBooth-LoRA for as many steps as stage one and HPO have together."""
-    return DreamboothLora(pipeline.finetune.steps + pipeline.optimize.steps)
+    """DreamBooth-LoRA for as many steps as all of ours have together."""
+    return DreamboothLora(steps_before(pipeline) + pipeline.optimize.steps)
+
+
+def steps_before(pipeline: Pipeline) -> int:
+    """Training steps before HPO."""
+    return pipeline.finetune.steps + pipeline.distill.steps
 
 
 def dreambooth_lora(person: Person, name: str = "dreambooth_lora") -> Method:
@@ -96,9 +102,9 @@ def dreambooth_lora(person: Person, name: str = "dreambooth_lora") -> Method:
 
 
 def start(person: Person, name: str = "start") -> Method:
-    """Stage one at the strength that HPO begins with: what HPO adds is measured from here."""
-    stage_one = person.run.dir.read("finetune", Adapter)[0]
-    return Method(name, person.run, stage_one, person.pipeline.optimize.start_strength)
+    """The adapter at the strength that HPO begins with: what HPO adds is measured from here."""
+    begun = person.run.dir.read("distill", Adapter)[0]
+    return Method(name, person.run, begun, person.pipeline.optimize.start_strength)
 
 
 def optimized(name: str, run: Run) -> Method:

@@ -11,6 +11,7 @@ STAGES = {  # the order is the pipeline
     "prepare": "magicid.stages.prepare:Prepare",
     "finetune": "magicid.stages.finetune:Finetune",
     "prompts": "magicid.stages.prompts:Prompts",
+    "distill": "magicid.stages.distill:Distill",
     "sample": "magicid.stages.sample:Sample",
     "score": "magicid.stages.score:Score",
     "pair": "magicid.stages.pair:Pair",

@@ -19,7 +19,7 @@ from magicid.comparison.controls import controls
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import markdown
 from magicid.comparison.people import variant
-from magicid.comparison.study import PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent, start
+from magicid.comparison.study import BEGUN, PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent, start
 from magicid.comparison.table import PersonFigures, finite, point, rows
 from magicid.core.cost import Cost
 from magicid.core.interfaces import Stage
@@ -27,6 +27,7 @@ from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.metrics.hypervolume import hypervolume
 from magicid.pipeline import Pipeline, run_baseline
+from magicid.stages.distill import Distill
 from magicid.stages.optimize import Optimize
 from magicid.training.reconstruction import snapshots
 
@@ -47,6 +48,8 @@ class MainTable(Study):
         console = Console(stderr=quiet)
         found = [self._person(person) for person in self.each(console)]
         lines = _front(found[0])
+        if not self.pipeline().distill.steps:  # stage one at one more strength; between two points any has an area of its own
+            lines["where HPO begins"] = ["start"]
         front = list(dict.fromkeys(name for line in lines.values() for name in line))
         table = rows(found, self._methods(), front)
         if not quiet:
@@ -69,7 +72,7 @@ class MainTable(Study):
         return [*names, *(["dreambooth_lora_prior"] if self.priors else []), "magicid_paper", "magicid", "ceiling"]
 
     def _baselines(self, pipeline: Pipeline) -> dict[str, Stage]:
-        """Each with as many steps as stage one and HPO have together, or as HPO where it starts from stage one."""
+        """Each with as many steps as all of ours have together, or as HPO where it starts from where that does."""
         total, sample, hpo = equal_steps(pipeline), pipeline.sample, pipeline.optimize
         found: dict[str, Stage] = {
             "dreambooth_lora": total,
@@ -97,9 +100,10 @@ def paper_recipe(pipeline: Pipeline) -> Pipeline:
     hpo = pipeline.optimize
     return replace(
         pipeline,
+        distill=Distill(),
         sample=replace(pipeline.sample, strengths=(1.0,)),
         pair=replace(pipeline.pair, rule="paper"),
-        optimize=Optimize(steps=hpo.steps, learning_rate=hpo.learning_rate, batch=hpo.batch, beta=500.0),
+        optimize=Optimize(steps=pipeline.distill.steps + hpo.steps, learning_rate=hpo.learning_rate, batch=hpo.batch, beta=500.0),
     )
 
 
@@ -118,7 +122,6 @@ def _front(person: PersonFigures) -> dict[str, list[str]]:
         "strength front": ["base", *(n for n in names if n.startswith("strength_")), "finetuned"],
         "steps of reconstruction": ["base", *(n for n in names if n.startswith("snapshot_")), "finetuned", "dreambooth_lora"],
         "stopped early": ["dreambooth_lora_early"],
-        "where HPO begins": ["start"],  # between two points of a staircase, any other has an area of its own
     }
 
 
@@ -126,7 +129,7 @@ def _costs(run: Run, paper: Run) -> dict[str, Cost]:
     """What stands between the photos and each method's adapter; nothing, where nothing is trained."""
     return {
         "finetuned": spent(run, "finetune"),
-        "start": spent(run, "finetune"),
+        "start": spent(run, *BEGUN),
         "dreambooth_lora": spent(run, *RECONSTRUCTION),
         "dreambooth_lora_early": spent(run, *RECONSTRUCTION, "dreambooth_lora_early"),
         "dreambooth_lora_prior": spent(run, "dreambooth_lora_prior"),

@@ -15,7 +15,7 @@ from magicid.comparison.clips import Method, drawn, generated
 from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import TITLES, grid, plain, signed
-from magicid.comparison.study import Person, Study, dreambooth_lora, start
+from magicid.comparison.study import Person, Study, dreambooth_lora, start, steps_before
 from magicid.comparison.table import Interval, PersonFigures, Row, figure_of, finite, rows
 from magicid.training.reconstruction import snapshots
 
@@ -70,9 +70,10 @@ class MotionOverSteps(Study):
 def _ways(person: Person) -> tuple[Ways, list[Method]]:
     """The methods along each way by step, from the base model on, and those of them that have no clips in the run itself."""
     run, last, hpo = person.run, person.pipeline.finetune.steps, person.pipeline.optimize.steps
+    begun = steps_before(person.pipeline)
     longer = dreambooth_lora(person)
     early = {step: Method(f"snapshot_{step}", run, made) for step, made in snapshots(run, "finetune").items() if step < last}
-    total = last + hpo
+    total = begun + hpo
     # a training that went on from stage one's checkpoint has no snapshots of its own before that
     later = {
         step: Method(f"dreambooth_lora_{step}", run, made)
@@ -80,11 +81,11 @@ def _ways(person: Person) -> tuple[Ways, list[Method]]:
         if last < step < total
     }
     preferred = {
-        last + step: Method(f"magicid_{step}", run, made) for step, made in snapshots(run, "optimize").items() if step < hpo
+        begun + step: Method(f"magicid_{step}", run, made) for step, made in snapshots(run, "optimize").items() if step < hpo
     }
     ways = {
         "dreambooth_lora": {0: "base", **_names(early), last: "finetuned"} | _names(later) | {total: longer.name},
-        "magicid": {last: "start"} | _names(preferred) | {total: "magicid"},
+        "magicid": {begun: "start"} | _names(preferred) | {total: "magicid"},
     }
     return ways, [*early.values(), *later.values(), longer, start(person), *preferred.values()]
 

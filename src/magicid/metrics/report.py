@@ -25,7 +25,7 @@ R = TypeVar("R", bound=Record)
 LABELS = {"base": "Base model", "finetuned": "Fine-tuned", "magicid": "MagicID", "ceiling": "Ceiling"}  # in this order
 METHODS = ("base", "finetuned", "magicid")
 PHRASES = {"magicid": "with MagicID", "finetuned": "after fine-tuning alone", "base": "from the base model"}
-TRAINING = {"finetune": "Fine-tuning", "optimize": "Preference optimisation"}
+TRAINING = {"finetune": "Fine-tuning", "distill": "Distillation", "optimize": "Preference optimisation"}
 LOWER_IS_BETTER = ("frechet", "fid", "fvd")
 PACKAGES = ("magicid", "torch", "diffusers", "transformers", "numpy", "av")
 

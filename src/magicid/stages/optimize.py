@@ -112,7 +112,7 @@ class Optimize:
         """Train and save `optimize/adapter.safetensors`."""
         self.check()
         family = run.family
-        start = weakened(run, "optimize", run.dir.read("finetune", Adapter)[0], self.start_strength)
+        start = weakened(run, "optimize", run.dir.read("distill", Adapter)[0], self.start_strength)
         for name in (POLICY, REFERENCE):
             load_adapter(run, name, start)
         first = self._lesson(run, 1, Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp, self.winner_anchor))

@@ -42,7 +42,7 @@ class Sample:
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
-        adapter = run.dir.read("finetune", Adapter)[0]
+        adapter = run.dir.read("distill", Adapter)[0]
         load_adapter(run, "stage_one", adapter)
         wanted = []
         for prompt in run.prompts():

@@ -63,12 +63,18 @@ class Clips:
         return video_error(*noised_prediction(family, self.latents[chosen].to(self.device), condition, seed, *key), inside)
 
 
-def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: int, *key: object) -> tuple[Tensor, Tensor]:
-    """(prediction, target) for clean latents (B, C, F, H, W) under the noise and times that `key` draws."""
+def noised(family: Family, x0: Tensor, seed: int, *key: object) -> tuple[Tensor, Tensor, Tensor]:
+    """(x_t, t, eps) of clean latents (B, C, F, H, W), with the noise and times that `key` draws."""
     eps = noise(tuple(x0.shape), seed, *key).to(x0.device)
     t = family.law.warp(torch.rand(len(x0), generator=generator(seed, *key, "time"))).to(x0.device)
+    return family.law.add_noise(x0, eps, t), t, eps
+
+
+def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: int, *key: object) -> tuple[Tensor, Tensor]:
+    """(prediction, target) for clean latents (B, C, F, H, W) under the noise and times that `key` draws."""
+    x_t, t, eps = noised(family, x0, seed, *key)
     with autocast(x0.device):
-        prediction = family.predict(family.law.add_noise(x0, eps, t), t, condition)
+        prediction = family.predict(x_t, t, condition)
     return prediction, family.law.target(x0, eps, t)
 
 

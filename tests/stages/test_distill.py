@@ -1,0 +1,128 @@
+"""The student says what stage one says where the head is, and what the base model says elsewhere."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from magicid.core.errors import DataError
+from magicid.core.records import Adapter
+from magicid.core.run import Common, Run
+from magicid.core.run_dir import RunDir
+from magicid.perception import tracking
+from magicid.stages import distill
+from magicid.stages.distill import STUDENT, TEACHER, Distill, distillation
+from magicid.training import lora
+from magicid.training.adapters import load_adapter, read_adapter
+from magicid.training.log import Log
+from magicid.training.objectives import video_error
+from magicid.training.reconstruction import Clips, noised
+from tests.doubles import CentredDetector
+
+pytestmark = pytest.mark.usefixtures("judges")
+STAGE = Distill(steps=4, batch=2, learning_rate=1e-2, save_every_steps=2)
+
+
+@pytest.fixture
+def run(common: Common, finished: Path, tmp_path: Path) -> Iterator[Run]:
+    """A run that has its prompts, and none of what comes after."""
+    later = ("distill", "sample", "score", "pair", "optimize", "generate", "evaluate")
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns(*later))
+    opened = Run(RunDir(tmp_path / "run"), common, Console(file=StringIO(), width=200))
+    yield opened
+    opened.dir.close()
+
+
+@pytest.fixture
+def taught(run: Run) -> tuple[Run, Clips]:
+    """With both adapters in memory, and the photos as clips."""
+    stage_one = run.dir.read("finetune", Adapter)[0]
+    for name in (TEACHER, STUDENT):
+        load_adapter(run, name, stage_one)
+    ids = [photo.id for photo in run.photos()]
+    return run, Clips.of(run, ids, [run.common.trigger] * len(ids))
+
+
+def predictions(run: Run, clips: Clips, chosen: Tensor, key: tuple[object, ...]) -> dict[str | None, Tensor]:
+    x_t, t, _ = noised(run.family, clips.latents[chosen], run.common.seed, *key)
+    found = {}
+    for name in (None, TEACHER, STUDENT):
+        with torch.no_grad(), lora.using(run.family, name):
+            found[name] = run.family.predict(x_t, t, clips.condition(chosen))
+    return found
+
+
+def test_without_steps_the_outcome_is_stage_ones_adapter_and_nothing_is_drawn(run: Run) -> None:
+    assert Distill().run(run) == [run.dir.read("finetune", Adapter)[0]]
+    assert not (run.dir.root / "distill").exists()
+
+
+def test_the_loss_is_the_distance_from_the_teacher_on_the_head_and_from_the_base_elsewhere(taught: tuple[Run, Clips]) -> None:
+    run, clips = taught
+    with torch.no_grad():
+        for name, parameter in lora.parameters(run.family, STUDENT).items():
+            parameter.add_(0.1 * torch.ones_like(parameter) if "lora_B" in name else 0)
+    key = ("distill", 3, 0)
+    chosen = clips.choose(2, run.common.seed, *key)
+    by = predictions(run, clips, chosen, key)
+    half = torch.zeros(clips.latents.shape[0], *clips.latents.shape[2:])
+    half[..., : half.shape[-1] // 2] = 1
+    for heads in (torch.zeros_like(half), half, torch.ones_like(half)):
+        target = torch.where(heads[chosen][:, None] > 0, by[TEACHER], by[None])
+        loss = distillation(run, clips, heads, 2)(3, 0)[0]
+        assert float(loss.detach()) == pytest.approx(float(video_error(by[STUDENT], target).mean()), rel=1e-5) != 0
+
+
+def test_what_the_student_says_at_first_is_right_where_the_head_is(taught: tuple[Run, Clips]) -> None:
+    run, clips = taught
+    heads = torch.ones(clips.latents.shape[0], *clips.latents.shape[2:])
+    assert float(distillation(run, clips, heads, 2)(0, 0)[0].detach()) == 0
+    assert float(distillation(run, clips, 0 * heads, 2)(0, 0)[0].detach()) > 0
+
+
+def test_only_the_student_learns(taught: tuple[Run, Clips]) -> None:
+    run, clips = taught
+    distillation(run, clips, torch.zeros(clips.latents.shape[0], *clips.latents.shape[2:]), 2)(0, 0)[0].backward()
+    learning = {name for name, p in run.family.transformer.named_parameters() if p.grad is not None}
+    assert learning and all(f".{STUDENT}." in name for name in learning)
+
+
+def test_it_comes_nearer_and_leaves_no_adapter_behind(run: Run) -> None:
+    made = replace(STAGE, steps=30).run(run)[0]
+    lines = Log(run.log_path("distill")).read()
+    assert len(lines) == 30 and sum(line["loss"] for line in lines[-10:]) < 0.7 * sum(line["loss"] for line in lines[:10])
+    stage_one = read_adapter(run, run.dir.read("finetune", Adapter)[0])
+    learnt = read_adapter(run, made)
+    assert learnt.keys() == stage_one.keys() and any(not torch.equal(learnt[key], stage_one[key]) for key in learnt)
+    assert not getattr(run.family.transformer, "peft_config", None)
+    assert len(list((run.dir.root / "distill").glob("base-*.mp4"))) == 3
+
+
+def test_clips_without_a_head_are_left_out_and_all_of_them_are_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, original = [0], CentredDetector.detect
+
+    def now_and_then(self: CentredDetector, frames: tracking.Frames) -> object:
+        seen[0] += 1
+        return original(self, frames) if seen[0] == 2 else [[] for _ in frames]
+
+    monkeypatch.setattr(CentredDetector, "detect", now_and_then)
+    chosen: list[list[str]] = []
+
+    def noted(run: Run, clips: Clips, heads: Tensor, batch: int) -> object:
+        chosen.append(clips.ids)
+        return distillation(run, clips, heads, batch)
+
+    monkeypatch.setattr(distill, "distillation", noted)
+    STAGE.run(run)
+    assert chosen == [["base-001-0"]]
+    said = run.console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 of 3 clips of the base model show no head and are left out" in said
+    seen[0] = 5
+    with pytest.raises(DataError, match=r"^no head is seen in any of 3 clips .*; set --distill.steps 0\.$"):
+        STAGE.run(run)
