@@ -36,6 +36,7 @@ class Geometry:
 
 
 Condition = dict[str, Tensor]  # what a transformer is told besides x_t and t; every tensor's first dimension is B
+Predict = Callable[[Tensor, Tensor, Condition], Tensor]  # x_t (B, C, F, H, W), t (B,) -> a prediction as `Family.predict` gives
 
 
 @runtime_checkable

@@ -1,8 +1,8 @@
 """Stage one's adapter learns to change the head alone: scene, clothes and motion stay those of the base model. Ours.
 
-The base model draws a clip of each prompt. On these, at every noise level, a copy of stage one's adapter learns to say what
-that adapter says where the head is, and what the base model says elsewhere. It is a LoRA like any other then, and needs no
-region. Photos alone cannot teach this: they hold neither motion nor the scenes of the prompts.
+The base model draws a clip of each prompt. From the same noise it is drawn again with the adapter at work where that clip
+shows the head, and nowhere else: the person's face on the base model's motion. On these clips a copy of the adapter learns,
+at every noise level, to say what the two say together. It is a LoRA like any other then, and needs no region.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from torch import Tensor
 from magicid.core.checks import at_least, one_of, positive
 from magicid.core.device import autocast
 from magicid.core.errors import DataError
+from magicid.core.interfaces import Predict
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
@@ -27,7 +28,7 @@ from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import video_error
 from magicid.training.recompute import Level, recomputing
 from magicid.training.reconstruction import Clips, learn, noised
-from magicid.training.regions import head_region
+from magicid.training.regions import head_region, regional
 
 TEACHER, STUDENT = "stage_one", "distilled"
 
@@ -56,9 +57,9 @@ class Distill:
         stage_one = run.dir.read("finetune", Adapter)[0]
         if not self.steps:
             return [stage_one]
-        clips, heads = self._clips(run)
         for name in (TEACHER, STUDENT):
             load_adapter(run, name, stage_one)
+        clips, heads = self._clips(run)
 
         def held(step: int) -> list[str]:
             return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, "distill", step, 0)]
@@ -72,24 +73,33 @@ class Distill:
         return [adapter]
 
     def _clips(self, run: Run) -> tuple[Clips, Tensor]:
-        """Clips of the base model, and where they show the head (N, F, H, W)."""
-        wanted = [
-            Wanted(f"base-{prompt.number}-{i}", "base", prompt.text, item_seed(run.common.seed, "distill", prompt.id, i), None)
-            for prompt in run.prompts()
-            for i in range(self.per_prompt)
-        ]
-        drawn = make_clips(run, "distill", wanted, *sampling_of(run))
-        heads = [_head(run, video) for video in run.each("heads", drawn, len(drawn))]
+        """Clips on which stage one's adapter works on the head alone, and where that is (N, F, H, W)."""
+        asked = [(prompt, i) for prompt in run.prompts() for i in range(self.per_prompt)]
+
+        def wanted(origin: str, adapter: str | None) -> list[Wanted]:
+            """One a prompt and number, of the same noise whoever draws it."""
+            return [
+                Wanted(f"{origin}-{p.number}-{i}", origin, p.text, item_seed(run.common.seed, "distill", p.id, i), adapter)
+                for p, i in asked
+            ]
+
+        base = make_clips(run, "distill", wanted("base", None), *sampling_of(run))
+        found = [_head(run, video) for video in run.each("heads", base, len(base))]
         run.forget_judges()  # training needs the memory
-        kept = [(video, head) for video, head in zip(drawn, heads, strict=True) if head.any()]
-        if not kept:
-            raise DataError(f"no head is seen in any of {len(drawn)} clips of the base model; set --distill.steps 0.")
-        if lost := len(drawn) - len(kept):
-            run.console.print(f"distill: {lost} of {len(drawn)} clips of the base model show no head and are left out")
-        latents = read_latents(run, [video.id for video, _ in kept], drawn)
-        x0 = torch.stack([latents[video.id] for video, _ in kept])
-        clips = Clips(run, [video.id for video, _ in kept], x0, [video.prompt for video, _ in kept])
-        return clips, torch.stack([head for _, head in kept])
+        heads = {clip.id: (clip, head) for clip, head in zip(wanted("joined", TEACHER), found, strict=True) if head.any()}
+        if not heads:
+            raise DataError(f"no head is seen in any of {len(base)} clips of the base model; set --distill.steps 0.")
+        if lost := len(base) - len(heads):
+            run.console.print(f"distill: {lost} of {len(base)} clips of the base model show no head and are left out")
+
+        def predictor(part: Sequence[Wanted]) -> Predict:
+            return regional(run.family, TEACHER, torch.stack([heads[clip.id][1] for clip in part]))
+
+        clips = [clip for clip, _ in heads.values()]
+        joined = make_clips(run, "distill", clips, *sampling_of(run), predictor=predictor)
+        latents = read_latents(run, heads, joined)
+        x0 = torch.stack([latents[key] for key in heads])
+        return Clips(run, list(heads), x0, [clip.prompt for clip in clips]), torch.stack([head for _, head in heads.values()])
 
 
 def _head(run: Run, video: Video) -> Tensor:
@@ -110,12 +120,11 @@ def distillation(run: Run, clips: Clips, heads_NFHW: Tensor, batch: int) -> Loss
         condition = clips.condition(chosen)
         x_t, t, _ = noised(family, clips.latents[chosen].to(clips.device), *key)
 
-        def said(by: str | None) -> Tensor:
-            with lora.using(family, by), autocast(x_t.device), torch.set_grad_enabled(by == STUDENT):
-                return family.predict(x_t, t, condition)
-
-        inside = heads_NFHW[chosen][:, None].to(x_t.device) > 0
-        target = torch.where(inside, said(TEACHER), said(None))
-        return video_error(said(STUDENT), target).mean(), {}
+        with autocast(x_t.device):
+            with torch.no_grad():
+                target = regional(family, TEACHER, heads_NFHW[chosen])(x_t, t, condition)
+            with lora.using(family, STUDENT):
+                prediction = family.predict(x_t, t, condition)
+        return video_error(prediction, target).mean(), {}
 
     return loss

@@ -6,7 +6,7 @@ Training reads their latents back here.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 
 from magicid.core.errors import DataError, NotFinite
 from magicid.core.files import require_room
-from magicid.core.interfaces import Condition, Geometry
+from magicid.core.interfaces import Condition, Geometry, Predict
 from magicid.core.lanes import side_by_side
 from magicid.core.records import Video
 from magicid.core.run import Run
@@ -46,10 +46,12 @@ def make_clips(
     batch: int,
     guidance: float | None = None,
     shown: Geometry | None = None,
+    predictor: Callable[[Sequence[Wanted]], Predict] | None = None,
 ) -> list[Video]:
     """Records of all wanted clips, in order; those that the journal holds whole are not drawn again.
 
-    `shown` is their size; None: that of the run's other clips.
+    `shown` is their size; None: that of the run's other clips. `predictor` gives what predicts in the family's place for a
+    batch; batches are then drawn one at a time, since it may switch adapters.
     """
     family, geometry, negative = run.family, shown or run.clips(), run.negative
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
@@ -72,13 +74,14 @@ def make_clips(
 
             def make(asked: tuple[list[Wanted], Condition]) -> list[Video]:
                 part, condition = asked
-                latents = sample(family, condition, negative, [c.seed for c in part], shape, steps, guidance).float()
+                predict, seeds = predictor(part) if predictor else None, [clip.seed for clip in part]
+                latents = sample(family, condition, negative, seeds, shape, steps, guidance, predict=predict).float()
                 frames = to_frames(family.decode(latents))
                 drawn = zip(part, latents.cpu(), frames, strict=True)
                 return [_keep(run, stage, journal, *clip) for clip in drawn if clip[0].id not in done]
 
             with lora.using(family, adapter, strength):
-                for videos in side_by_side(make, list(zip(left, conditions, strict=True)), len(parts)):
+                for videos in side_by_side(make, list(zip(left, conditions, strict=True)), 1 if predictor else len(parts)):
                     done.update((video.id, video) for video in videos)
                     bar.advance(bar.task_ids[0], len(videos))
     return [done[clip.id] for clip in wanted]

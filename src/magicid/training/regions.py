@@ -1,4 +1,4 @@
-"""Where in a clip's latents the head is."""
+"""Where in a clip's latents the head is, and an adapter that works in such a region alone."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from magicid.core.interfaces import Face, Frames
+from magicid.core.interfaces import Condition, Face, Family, Frames, Predict
 from magicid.perception.subject import Masks, head_masks
+from magicid.training import lora
 
 LEAST_INSIDE = 0.3  # share of a latent's pixels from which on it belongs to the region
 
@@ -34,3 +35,20 @@ def latent_region(inside: Masks, shape: Sequence[int]) -> Tensor:
     if frames > 1:
         parts.append(F.adaptive_avg_pool3d(pixels[:, 1:], (frames - 1, height, width)))
     return (torch.cat(parts, 1)[0] > LEAST_INSIDE).float()
+
+
+def regional(family: Family, adapter: str, region_BFHW: Tensor) -> Predict:
+    """Predictions that are the adapter's inside a region (1) and the base model's outside (0), in two passes.
+
+    For as many rows (B, C, F, H, W) as there are regions, or twice as many, as guidance stacks them.
+    """
+
+    def predict(x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        with lora.using(family, None):
+            outside = family.predict(x_t, t, condition)
+        with lora.using(family, adapter):
+            inside = family.predict(x_t, t, condition)
+        region = region_BFHW.repeat(len(x_t) // len(region_BFHW), 1, 1, 1)[:, None].to(x_t.device)
+        return torch.where(region > 0, inside, outside)
+
+    return predict

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from magicid.core.device import autocast
 from magicid.core.diffusion import ddim_step
-from magicid.core.interfaces import Condition, Family, Geometry
+from magicid.core.interfaces import Condition, Family, Geometry, Predict
 from magicid.core.pulse import pulse
 from magicid.core.seeds import noise
 
@@ -40,6 +40,7 @@ def sample(
     steps: int = 50,
     guidance: float | None = None,
     start: tuple[Tensor, float] | None = None,
+    predict: Predict | None = None,
 ) -> Tensor:
     """Latents (B, C, F, H, W), one a seed; each seed names its own noise, whatever the batch.
 
@@ -48,7 +49,9 @@ def sample(
     shown while all is noise; on nearly clean latents it hardens errors and costs half of the time), another for a second
     expert, in whose place a `guidance` that is given stands too. `start`, clean latents (B, ...)
     and a time, noises these to the first sampling time that is not later, and goes on from there (arXiv:2108.01073).
+    `predict` stands in the place of the family's.
     """
+    predict = predict or family.predict
     device = next(family.transformer.parameters()).device
     geometry = family.geometry
     scale, after = guidances(geometry, guidance)
@@ -63,9 +66,9 @@ def sample(
         t, following = now.expand(len(seeds)), then.expand(len(seeds))
         with autocast(device):
             if (by := after if float(now) < geometry.guidance_until else scale) == 1:
-                prediction = family.predict(x, t, condition)
+                prediction = predict(x, t, condition)
             else:
-                wanted, unwanted = family.predict(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+                wanted, unwanted = predict(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
                 prediction = unwanted + by * (wanted - unwanted)
         x = ddim_step(family.law, x, prediction.float(), t, following)
     return x
