@@ -1,7 +1,7 @@
 """The student says what stage one says where the head is, and what the base model says elsewhere."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -15,6 +15,7 @@ from magicid.core.errors import DataError
 from magicid.core.records import Adapter
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
+from magicid.core.weights import read_weights
 from magicid.perception import tracking
 from magicid.stages import distill
 from magicid.stages.distill import STUDENT, TEACHER, Distill, distillation
@@ -49,6 +50,13 @@ def taught(run: Run) -> tuple[Run, Clips]:
     return run, Clips.of(run, ids, [run.common.trigger] * len(ids))
 
 
+def at_left(shape: Sequence[int]) -> Tensor:
+    """A region (F, H, W) of the left half."""
+    region = torch.zeros(*shape)
+    region[..., : shape[-1] // 2] = 1
+    return region
+
+
 def predictions(run: Run, clips: Clips, chosen: Tensor, key: tuple[object, ...]) -> dict[str | None, Tensor]:
     x_t, t, _ = noised(run.family, clips.latents[chosen], run.common.seed, *key)
     found = {}
@@ -71,8 +79,7 @@ def test_the_loss_is_the_distance_from_the_teacher_on_the_head_and_from_the_base
     key = ("distill", 3, 0)
     chosen = clips.choose(2, run.common.seed, *key)
     by = predictions(run, clips, chosen, key)
-    half = torch.zeros(clips.latents.shape[0], *clips.latents.shape[2:])
-    half[..., : half.shape[-1] // 2] = 1
+    half = torch.stack([at_left(clips.latents.shape[2:])] * len(clips.latents))
     for heads in (torch.zeros_like(half), half, torch.ones_like(half)):
         target = torch.where(heads[chosen][:, None] > 0, by[TEACHER], by[None])
         loss = distillation(run, clips, heads, 2)(3, 0)[0]
@@ -101,7 +108,26 @@ def test_it_comes_nearer_and_leaves_no_adapter_behind(run: Run) -> None:
     learnt = read_adapter(run, made)
     assert learnt.keys() == stage_one.keys() and any(not torch.equal(learnt[key], stage_one[key]) for key in learnt)
     assert not getattr(run.family.transformer, "peft_config", None)
-    assert len(list((run.dir.root / "distill").glob("base-*.mp4"))) == 3
+    for origin in ("base", "joined"):
+        assert len(list((run.dir.root / "distill").glob(f"{origin}-*.mp4"))) == 3
+
+
+def test_a_joined_clip_is_the_base_models_where_no_head_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distill, "head_region", lambda frames, faces, shape: at_left(shape))
+    kept: list[tuple[Tensor, Tensor]] = []
+
+    def noted(run: Run, clips: Clips, heads: Tensor, batch: int) -> object:
+        kept.append((clips.latents, heads))
+        return distillation(run, clips, heads, batch)
+
+    monkeypatch.setattr(distill, "distillation", noted)
+    replace(STAGE, steps=1).run(run)
+    (joined, heads), folder = kept[0], run.dir.root / "distill"
+    base = torch.stack([read_weights(file)["latents"] for file in sorted(folder.glob("base-*.safetensors"))])
+    first = heads.shape[-1] // 2
+    # the second of two steps sees what the first one joined, so the rest is near the base model's clip and not it
+    apart = [(joined - base).abs()[..., side].mean() for side in (slice(first), slice(first, None))]
+    assert heads[..., :first].all() and not heads[..., first:].any() and 0 <= apart[1] < 0.5 * apart[0]
 
 
 def test_clips_without_a_head_are_left_out_and_all_of_them_are_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +146,7 @@ def test_clips_without_a_head_are_left_out_and_all_of_them_are_an_error(run: Run
 
     monkeypatch.setattr(distill, "distillation", noted)
     STAGE.run(run)
-    assert chosen == [["base-001-0"]]
+    assert chosen == [["joined-001-0"]]
     said = run.console.file.getvalue()  # type: ignore[attr-defined]
     assert "2 of 3 clips of the base model show no head and are left out" in said
     seen[0] = 5

@@ -1,11 +1,17 @@
-"""Where the head is in pixels, and where in latents."""
+"""Where the head is in pixels and in latents, and predictions that are joined there."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from magicid.core.interfaces import Face
-from magicid.training.regions import head_region, latent_region
+from magicid.core.seeds import noise
+from magicid.training import lora
+from magicid.training.regions import head_region, latent_region, regional
+from magicid.training.sampling import sample
+from tests.families.tiny import tiny_family
 
 
 def face(left: float, top: float, size: float) -> Face:
@@ -39,3 +45,38 @@ def test_the_head_is_followed_and_stays_where_it_was_last_seen() -> None:
 def test_without_a_face_there_is_no_region(frames: int) -> None:
     region = head_region(np.zeros((frames, 32, 32, 3), np.uint8), [None] * frames, (frames, 4, 4))
     assert region.shape == (frames, 4, 4) and not region.any()
+
+
+def test_inside_the_adapter_speaks_and_outside_the_base_model_guided_or_not(tmp_path: Path) -> None:
+    family = tiny_family("wan", tmp_path)
+    lora.add_adapter(family, "face", lora.LoraSettings(2, 2.0))
+    with torch.no_grad():
+        for name, parameter in lora.parameters(family, "face").items():
+            parameter.fill_(0.05) if "lora_B" in name else None
+    shape = family.latents_shape(5, family.geometry.height, family.geometry.width)
+    x, condition = noise((2, *shape), 0, "x"), family.encode_prompts(["a", "b"])
+    regions = torch.zeros(2, *shape[1:])
+    regions[1, ..., 0] = 1  # nothing of the first clip, a column of the second
+    joined = regional(family, "face", regions)
+    t = torch.tensor([0.5, 0.5])
+    with torch.no_grad():
+        with lora.using(family, None):
+            base = family.predict(x, t, condition)
+        with lora.using(family, "face"):
+            own = family.predict(x, t, condition)
+        said = joined(x, t, condition)
+        both = joined(torch.cat([x, x]), torch.cat([t, t]), {key: torch.cat([c, c]) for key, c in condition.items()})
+    assert torch.equal(said[0], base[0]) and torch.equal(said[1, ..., 1:], base[1, ..., 1:])
+    assert torch.equal(said[1, ..., 0], own[1, ..., 0]) and not torch.equal(own, base)
+    assert torch.allclose(both[2:], said, atol=1e-5) and torch.allclose(both[:2], said, atol=1e-5)
+
+
+def test_a_sampler_draws_with_the_predictions_it_is_given(tmp_path: Path) -> None:
+    family = tiny_family("wan", tmp_path)
+    shape, condition = family.latents_shape(5, family.geometry.height, family.geometry.width), family.encode_prompts(["a"])
+
+    def still(x_t: torch.Tensor, t: torch.Tensor, condition: object) -> torch.Tensor:
+        return torch.zeros_like(x_t)
+
+    drawn = sample(family, condition, condition, [3], shape, 4, 1.0, predict=still)
+    assert torch.allclose(drawn[0], noise(shape, 3, "sample"), atol=1e-5)
