@@ -65,7 +65,7 @@ def test_the_adapter_of_the_step_that_is_taken_stands_in_the_place_of_the_last(
     adapter = replace(STAGE, least_identity=share).run(run)[0]
     best = {0.9: 2, 1.0: 0}[share]
     assert adapter.file == "optimize/adapter.safetensors"
-    assert adapter.sha256 == ({0: run.dir.read("finetune", Adapter)[0]} | snapshots(run, "optimize"))[best].sha256
+    assert adapter.sha256 == ({0: run.dir.read("distill", Adapter)[0]} | snapshots(run, "optimize"))[best].sha256
     told = json.loads((run.dir.root / "optimize" / "validation.json").read_text())
     assert told["best"] == best and told["steps"]["2"] == {"identity": 0.46, "motion": 0.6} and len(told["steps"]) == 6
     lines = [line for line in run.console.export_text().splitlines() if "is taken" in line]

@@ -54,7 +54,7 @@ def begin(family: Family, root: Path) -> Run:
     run.dir.freeze(SETTINGS)
     run.dir.publish("prepare", [])
     with adapter(family, "one") as weights:
-        run.dir.publish("finetune", [save_adapter(run, "finetune", weights)])
+        run.dir.publish("distill", [save_adapter(run, "distill", weights)])
     videos = []
     for name in "abcdef":
         latents = run.path("sample", f"{name}.safetensors")
@@ -109,7 +109,7 @@ def test_an_averaged_reference_starts_at_stage_one_and_follows_the_policy(family
     start, end, mean = (
         load_file(tmp_path / "ema" / path)
         for path in (
-            "finetune/adapter.safetensors", "optimize/adapter.safetensors", "optimize/checkpoints/step-00000006/ema.safetensors",
+            "distill/adapter.safetensors", "optimize/adapter.safetensors", "optimize/checkpoints/step-00000006/ema.safetensors",
         )
     )  # fmt: skip
     assert sum(float((end[n] - mean[n]).norm()) for n in end) < sum(float((end[n] - start[n]).norm()) for n in end)
@@ -122,7 +122,7 @@ def test_a_weakened_start_predicts_as_stage_one_at_that_strength(family: Family,
     run.family = family
     x_t, t, condition = noise((1, *SHAPE), 0, "x"), torch.tensor([0.4]), family.encode_prompts(["a person waves"])
     said = []
-    for file, strength in (("finetune/adapter.safetensors", 0.25), ("optimize/start.safetensors", 1.0)):
+    for file, strength in (("distill/adapter.safetensors", 0.25), ("optimize/start.safetensors", 1.0)):
         load_adapter(run, "one", Adapter(file, sha256(run.file(file))))
         with lora.using(family, "one", strength), torch.no_grad():
             said.append(family.predict(x_t, t, condition))

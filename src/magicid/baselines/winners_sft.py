@@ -21,10 +21,10 @@ class WinnersSft:
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4  # clips
-    start_strength: float = 1.0  # of stage one's adapter
+    start_strength: float = 1.0  # of the adapter that HPO begins with
 
     def run(self, run: Run) -> Sequence[Adapter]:
-        """Train the stage-one adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
+        """Train that adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
         pairs, family = run.dir.read("pair", Pair), run.family
         winners = Clips.of(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
         loss = reconstruction(run, winners, self.batch, NAME)

@@ -1,4 +1,4 @@
-"""Hybrid preference optimisation: a diffusion DPO of the stage-one adapter on the selected pairs.
+"""Hybrid preference optimisation: a diffusion DPO of the adapter on the selected pairs.
 
 The formulae are in training/objectives, the engine in training/preference, online rounds in rounds, the choice of a step in
 rewards/validation; here they meet the run.
@@ -62,8 +62,8 @@ class Optimize:
     winner_anchor: float = 0.0  # weight of e(w) - e_ref(w) on them: they are learnt besides being preferred
     loser_safeguard: float = 0.0  # mu, 0 to 1: the loser's gradient shrinks until the winner's error falls; 0: never
     logit_clamp: float = 0.0  # pairs whose |beta/2 gap| is above it give no gradient; 0: none
-    start_strength: float = 1.0  # of stage one's adapter where training begins, and of the reference that is stage one's
-    reference: Reference = "stage_one"  # ours; the model without an adapter; an average of the policy
+    start_strength: float = 1.0  # of the adapter where training begins, and of the reference that is that adapter
+    reference: Reference = "stage_one"  # the adapter as HPO finds it; the model without an adapter; an average of the policy
     reference_decay: float = 0.999  # of the average, a step
     times: Times = "uniform"
     times_by_kind: bool = False  # identity pairs in the cleaner half of the noise path, dynamic pairs in the noisier
