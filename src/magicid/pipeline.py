@@ -171,7 +171,8 @@ def check_settings(common: Common, pipeline: Pipeline) -> None:
     common.check()
     pipeline.prompts.word_for(common.trigger)
     for name in ("finetune", "distill", "optimize"):
-        need_recompute(name, getattr(pipeline, name).recompute, common.precision, common.offload)
+        if (part := getattr(pipeline, name)).steps:
+            need_recompute(name, part.recompute, common.precision, common.offload)
 
 
 def run_baseline(run: Run, name: str, baseline: Stage) -> Adapter:

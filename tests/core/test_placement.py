@@ -1,6 +1,7 @@
 """A base may be stored in few bits and wait elsewhere; adapters, gradients and what comes out stay what they are."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from magicid.core import placement, tables
 from magicid.core.errors import UsageError
 from magicid.core.interfaces import Family
 from magicid.core.run import Common
+from magicid.pipeline import PRESETS, check_settings
 from magicid.training import lora
 from magicid.training.recompute import recomputing
 from tests.families.test_contract import question
@@ -147,6 +149,16 @@ def test_a_training_that_would_keep_all_weights_on_the_device_is_refused() -> No
             placement.need_recompute("finetune", "nothing", precision, offload)
         placement.need_recompute("finetune", "blocks", precision, offload)
     placement.need_recompute("finetune", "nothing", "bf16", "model")
+
+
+def test_only_a_training_that_is_asked_for_needs_to_recompute() -> None:
+    paper, small = PRESETS["paper"], Common(Path(), precision="fp8")
+    fits = replace(
+        paper, finetune=replace(paper.finetune, recompute="blocks"), optimize=replace(paper.optimize, recompute="blocks")
+    )
+    check_settings(small, fits)
+    with pytest.raises(UsageError, match=r"^distill\.recompute nothing with precision fp8"):
+        check_settings(small, replace(fits, distill=replace(fits.distill, steps=1)))
 
 
 def test_an_unknown_attention_is_refused_in_one_line(tmp_path: Path) -> None:
