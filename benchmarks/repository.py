@@ -101,9 +101,11 @@ def begin(root: Path, asked: Repository) -> Run:
     shapes = lora.weights(run.family, "random")
     weights = {name: 0.02 * torch.randn(w.shape, generator=generator(0, name)) for name, w in shapes.items()}
     lora.remove_adapter(run.family, "random")
-    run.dir.publish("finetune", [save_adapter(run, "finetune", weights)])
+    adapter = save_adapter(run, "finetune", weights)
+    run.dir.publish("finetune", [adapter])
     texts = [f"{run.common.trigger}, {text}" for text in SENTENCES[: asked.prompts]]
     run.dir.publish("prompts", [Prompt(f"prompt-{i:03d}", text, "repository") for i, text in enumerate(texts)])
+    run.dir.publish("distill", [adapter])
     return run
 
 

@@ -1,8 +1,9 @@
-"""Pair-steps until our recipe has what the paper's recipe ends with, identity and motion both; goal: a fifth of its steps.
+"""Steps until our recipe has what the paper's recipe ends with, identity and motion both; goal: a fifth of its steps.
 
-Both train from the same photos for as many steps of as many pairs, and keep five snapshots on the way; these draw the same
-held-out prompts from the same noise, and the report's judges measure them. The ratio is that of the first of our snapshots
-whose means reach the paper recipe's last step in both figures; null where none does. The runs are those of the experiments:
+Both go on from the same stage one for as many steps, ours of distillation first and then of pairs, the paper's of pairs alone.
+What distillation ends with and five snapshots of HPO draw the same held-out prompts from the same noise, and the report's
+judges measure them. The ratio is that of the first of ours whose means reach the paper recipe's last step in both figures,
+distillation counted; null where none does. The runs are those of the experiments:
 what they have made is not made again.
 """
 
@@ -18,7 +19,7 @@ from rich.table import Table
 from magicid.comparison.clips import Method, drawn, generated
 from magicid.comparison.figures import measure
 from magicid.comparison.people import variant
-from magicid.comparison.study import Person, Study, optimized
+from magicid.comparison.study import Person, Study, optimized, start
 from magicid.comparison.table import PersonFigures, figure_of, finite
 from magicid.experiments.main_table import paper_recipe
 from magicid.training.reconstruction import snapshots
@@ -40,7 +41,9 @@ class StepsToQuality(Study):
         console = Console(stderr=quiet)
         found = [self._person(person) for person in self.each(console)]
         kept = [method for method in found[0].by_method if method.startswith(f"{OURS}_") and method != PAPER]
-        steps = {method: int(method.removeprefix(f"{OURS}_")) for method in kept} | {OURS: self.pipeline().optimize.steps}
+        distillation, hpo = self.pipeline().distill.steps, self.pipeline().optimize.steps
+        steps = {"start": distillation} | {method: distillation + int(method.removeprefix(f"{OURS}_")) for method in kept}
+        steps[OURS] = distillation + hpo
         points = {m: {name: figure_of(found, m, name)[0] for name in REACHED} for m in (PAPER, "finetuned", *steps)}
         first = first_to_reach({steps[m]: points[m] for m in steps}, points[PAPER])
         if not quiet:
@@ -56,7 +59,11 @@ class StepsToQuality(Study):
         with variant(run, "paper", paper_recipe(person.pipeline)) as paper:
             shown = generated(run, {name: name for name in ("finetuned", OURS)})
             kept = {step: made for step, made in snapshots(run, "optimize").items() if step < last}
-            for method in [optimized(PAPER, paper), *(Method(f"{OURS}_{step}", run, made) for step, made in kept.items())]:
+            for method in [
+                optimized(PAPER, paper),
+                start(person),
+                *(Method(f"{OURS}_{step}", run, made) for step, made in kept.items()),
+            ]:
                 shown += drawn(run, method)
             return PersonFigures(person.number, measure(run, shown), {})
 

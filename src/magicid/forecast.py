@@ -8,7 +8,7 @@ Left out: the stages that judge (score, pair, evaluate), which are small beside 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -119,15 +119,19 @@ class Forecast:
         return Row("finetune", self._training(seen, copies), ours.steps * self.step("finetune"), self._kept())
 
     def _distill(self) -> list[Row]:
-        ours, drawn = self.stages.distill, self.stages.sample
+        ours = self.stages.distill
         if not ours.steps:
             return []
         clips = self.stages.prompts.repository * ours.per_prompt
-        drawing = self._drawing("distill", self.learnt, clips, drawn.batch, drawn.steps, drawn.guidance)
+        draw = partial(self._drawing, "distill", self.learnt, batch=ours.sample_batch, guidance=ours.guidance)
+        base, joined = (
+            draw(clips=clips, steps=ours.sample_steps),
+            draw(clips=clips, steps=2 * ours.sample_steps),
+        )  # two passes each
         student = self._ask("train", self.learnt, ours.batch, ours.recompute)
         flops = ours.steps * (student.flops + 2 * self._ask("predict", self.learnt, ours.batch, "").flops)
-        memory = max(drawing.memory, self._training(student, adapter_bytes(self.adapter, 1, 1)))  # the teacher beside it
-        return [Row("distill", memory, drawing.flops + flops, drawing.disk + self._kept())]
+        memory = max(base.memory, self._training(student, adapter_bytes(self.adapter, 1, 1)))  # the teacher beside it
+        return [Row("distill", memory, base.flops + joined.flops + flops, base.disk + joined.disk + self._kept())]
 
     def _optimize(self) -> Row:
         ours, drawn = self.stages.optimize, self.stages.sample
@@ -196,9 +200,16 @@ class Forecast:
 
 
 LESS: tuple[dict[str, str | int], ...] = (  # each on top of those before it
-    {"finetune.batch": 1, "optimize.chunk": 1, "sample.batch": 1, "generate.batch": 1},
+    {
+        "finetune.batch": 1,
+        "distill.batch": 1,
+        "distill.sample_batch": 1,
+        "optimize.chunk": 1,
+        "sample.batch": 1,
+        "generate.batch": 1,
+    },
     {"offload": "model"},
-    {"finetune.recompute": "attention", "optimize.recompute": "attention"},
+    {"finetune.recompute": "attention", "distill.recompute": "attention", "optimize.recompute": "attention"},
     {"precision": "fp8"},
     {"offload": "block"},
 )
@@ -226,7 +237,8 @@ def refuse_too_large(forecast: Forecast, rows: Sequence[Row]) -> None:
                 break
         else:
             raise ResourceError(f"{said}; no smaller setting fits. Use a larger device, or a smaller base.")
-    asked = " ".join(f"--{name} {value}" for name, value in change.items())
+    unasked = () if forecast.stages.distill.steps else ("distill.",)
+    asked = " ".join(f"--{name} {value}" for name, value in change.items() if not name.startswith(unasked))
     raise ResourceError(f"{said}; a run fits with: {asked}")
 
 

@@ -17,7 +17,7 @@ from magicid.core.run_dir import RunDir
 from magicid.export.result import exports
 from magicid.pipeline import Pipeline, flatten, run_pipeline, stored
 
-MORE = ("finetune", "optimize")  # parts whose training a fork with more steps goes on with
+MORE = ("finetune", "distill", "optimize")  # parts whose training a fork with more steps goes on with
 
 
 @dataclass(frozen=True)

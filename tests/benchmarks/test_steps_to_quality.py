@@ -26,7 +26,7 @@ def test_it_ends_with_a_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixtu
     main(StepsToQuality(people=1, prompts=1, work=tmp_path, json=True))
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     ours, goal = found["points"]["magicid"], found["points"]["magicid_paper"]
-    assert {"magicid_1", "magicid_2", "finetuned"} < found["points"].keys()
+    assert {"start", "magicid_1", "magicid_2", "finetuned"} < found["points"].keys()
     reached = found["steps_to_reach"]
-    assert found["ratio"] == (None if reached is None else pytest.approx(reached / 3))
-    assert reached is None or reached < 3 or all(ours[name] >= goal[name] for name in goal)
+    assert found["ratio"] == (None if reached is None else pytest.approx(reached / 5))
+    assert reached is None or reached < 5 or all(ours[name] >= goal[name] for name in goal)

@@ -7,6 +7,7 @@ import pytest
 
 from magicid.core import run, tables
 from magicid.pipeline import PRESETS, Pipeline
+from magicid.stages.distill import Distill
 from magicid.stages.finetune import Finetune
 from magicid.stages.generate import Generate
 from magicid.stages.optimize import Optimize
@@ -18,6 +19,7 @@ from tests.families.tiny import tiny_family
 TINY = Pipeline(
     finetune=Finetune(steps=5, batch=2, rank=2, learning_rate=1e-2),
     prompts=Prompts(repository=2, evaluation=1),
+    distill=Distill(steps=2, batch=2, learning_rate=1e-2, sample_steps=1),
     sample=Sample(finetuned_per_prompt=3, strengths=(1.0, 0.5), steps=1, batch=4),
     pair=Pair(
         6, 6, identity_least_gap=0, dynamic_least_identity_gap=0, dynamic_least_motion_gap=0, least_prompt=1.0, least=1,

@@ -76,6 +76,14 @@ def test_a_stage_after_another_one_than_it_was_made_from_is_refused(run: RunDir)
         run.refuse_stale()
 
 
+def test_a_run_from_before_there_was_a_stage_is_refused_as_made_without_it(run: RunDir) -> None:
+    for name in ("prepare", "finetune", "prompts", "sample"):
+        run.stage(name)
+        run.publish(name, [])
+    with pytest.raises(DataError, match=r": sample was made without distill; delete sample/ and run again\.$"):
+        run.refuse_stale()
+
+
 def test_only_earlier_stages_are_inputs(run: RunDir) -> None:
     for name in ("prepare", "sample", "prompts"):
         run.publish(name, [])

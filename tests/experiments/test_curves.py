@@ -94,13 +94,13 @@ def test_a_length_that_cannot_be_is_refused_at_once(world: None, tmp_path: Path)
 def test_both_ways_begin_with_stage_one_and_come_to_the_same_number_of_steps(steps: dict[str, Any], work: Path) -> None:
     ways = {name: {point["step"]: point["method"] for point in way} for name, way in steps["ways"].items()}
     begun = {0: "base", 1: "snapshot_1", 2: "snapshot_2", 3: "snapshot_3", 4: "snapshot_4", 5: "finetuned"}
-    assert ways["dreambooth_lora"] == begun | {6: "dreambooth_lora_6", 8: "dreambooth_lora"}
-    assert ways["magicid"] == {5: "start", 6: "magicid_1", 7: "magicid_2", 8: "magicid"}
+    assert ways["dreambooth_lora"] == begun | {6: "dreambooth_lora_6", 8: "dreambooth_lora_8", 10: "dreambooth_lora"}
+    assert ways["magicid"] == {5: "finetuned", 6: "distilled_1", 7: "start", 8: "magicid_1", 9: "magicid_2", 10: "magicid"}
     rows = {row["method"]: row for row in steps["rows"]}
     assert set(rows) == {*ways["dreambooth_lora"].values(), *ways["magicid"].values(), "ceiling"}
-    for name, before in (("dreambooth_lora", "finetuned"), ("magicid", "start")):
-        moved = rows[name]["motion"] - rows[before]["motion"]
-        assert steps["since_begun"][name]["motion"][0] == pytest.approx(moved, abs=1e-6)
+    for name in ("dreambooth_lora", "magicid"):
+        moved = rows[name]["motion"] - rows["finetuned"]["motion"]
+        assert steps["since_stage_one"][name]["motion"][0] == pytest.approx(moved, abs=1e-6)
     assert read_photo(work / "steps.png").shape[1] > 1200
     json.dumps(steps, allow_nan=False)
 

@@ -16,7 +16,8 @@ _APART = ("cost.json", ".lock", "report.html", "events.out.tfevents")
 SMALL = """
 --finetune.steps 6 --finetune.batch 2 --finetune.rank 2 --finetune.learning-rate 1e-2
 --finetune.save-every-steps 2 --prompts.repository 3 --prompts.evaluation 2 --prompts.source grammar
---distill.steps 4 --distill.batch 2 --distill.learning-rate 1e-2 --distill.save-every-steps 2
+--distill.steps 4 --distill.batch 2 --distill.sample-steps 2 --distill.sample-batch 2
+--distill.learning-rate 1e-2 --distill.save-every-steps 2
 --sample.finetuned-per-prompt 3 --sample.strengths 1.0 0.5 --sample.steps 2 --sample.batch 2
 --pair.identity 6 --pair.dynamic 6 --pair.least 1 --pair.identity-least-gap 0 --pair.identity-most-motion-gap 9
 --pair.dynamic-least-identity-gap 0 --pair.dynamic-least-motion-gap 0 --pair.dynamic-least-prompt-gap -9

@@ -51,7 +51,7 @@ def ends_alike(bench: Bench, whole: Bench) -> None:
 WRITES = dict.fromkeys(STAGES, "manifest.jsonl:written") | {
     "prepare": "photo-001.safetensors:written",
     "finetune": "optimizer.safetensors:written",
-    "distill": "base-001-0.mp4:written",
+    "distill": "joined-001-0.mp4:written",
     "sample": "finetuned-001-0.mp4:written",
     "optimize": "model.safetensors:written",
     "generate": "base-003-0.safetensors:written",

@@ -17,8 +17,7 @@ from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.weights import read_weights
 from magicid.perception import tracking
-from magicid.stages import distill
-from magicid.stages.distill import STUDENT, TEACHER, Distill, distillation
+from magicid.stages.distill import STUDENT, TEACHER, Distill
 from magicid.training import lora
 from magicid.training.adapters import load_adapter, read_adapter
 from magicid.training.log import Log
@@ -27,7 +26,8 @@ from magicid.training.reconstruction import Clips, noised
 from tests.doubles import CentredDetector
 
 pytestmark = pytest.mark.usefixtures("judges")
-STAGE = Distill(steps=4, batch=2, learning_rate=1e-2, save_every_steps=2)
+STAGE = Distill(steps=4, batch=2, learning_rate=1e-2, save_every_steps=2, sample_steps=2)
+LEARN = replace(STAGE, caption_dropout=0)
 
 
 @pytest.fixture
@@ -82,20 +82,44 @@ def test_the_loss_is_the_distance_from_the_teacher_on_the_head_and_from_the_base
     half = torch.stack([at_left(clips.latents.shape[2:])] * len(clips.latents))
     for heads in (torch.zeros_like(half), half, torch.ones_like(half)):
         target = torch.where(heads[chosen][:, None] > 0, by[TEACHER], by[None])
-        loss = distillation(run, clips, heads, 2)(3, 0)[0]
+        loss = LEARN.loss(run, clips, heads)(3, 0)[0]
         assert float(loss.detach()) == pytest.approx(float(video_error(by[STUDENT], target).mean()), rel=1e-5) != 0
 
 
 def test_what_the_student_says_at_first_is_right_where_the_head_is(taught: tuple[Run, Clips]) -> None:
     run, clips = taught
     heads = torch.ones(clips.latents.shape[0], *clips.latents.shape[2:])
-    assert float(distillation(run, clips, heads, 2)(0, 0)[0].detach()) == 0
-    assert float(distillation(run, clips, 0 * heads, 2)(0, 0)[0].detach()) > 0
+    assert float(LEARN.loss(run, clips, heads)(0, 0)[0].detach()) == 0
+    assert float(LEARN.loss(run, clips, 0 * heads)(0, 0)[0].detach()) > 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_captions_is_dropped_for_the_empty_prompt(
+    taught: tuple[Run, Clips], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, clips = taught
+    told: list[dict[str, Tensor]] = []
+    original = run.family.predict
+
+    def noted(x_t: Tensor, t: Tensor, condition: dict[str, Tensor]) -> Tensor:
+        told.append(condition)
+        return original(x_t, t, condition)
+
+    monkeypatch.setattr(run.family, "predict", noted)
+    loss = replace(STAGE, batch=40, caption_dropout=share).loss(run, clips, clips.latents[:, 0])
+    loss(1, 0)
+    assert len(told) == 3 and all(torch.equal(said[name], told[0][name]) for said in told for name in said)
+    key = (run.common.seed, "distill", 1, 0)
+    own = clips.condition(clips.choose(40, *key))
+    for name, tensor in told[0].items():
+        dropped = [torch.equal(row, run.negative[name][0]) for row in tensor]
+        assert sum(dropped) == 40 * share or (share == 0.5 and 8 < sum(dropped) < 32)
+        assert all(torch.equal(tensor[i], own[name][i]) for i in range(40) if not dropped[i])
 
 
 def test_only_the_student_learns(taught: tuple[Run, Clips]) -> None:
     run, clips = taught
-    distillation(run, clips, torch.zeros(clips.latents.shape[0], *clips.latents.shape[2:]), 2)(0, 0)[0].backward()
+    LEARN.loss(run, clips, torch.zeros(clips.latents.shape[0], *clips.latents.shape[2:]))(0, 0)[0].backward()
     learning = {name for name, p in run.family.transformer.named_parameters() if p.grad is not None}
     assert learning and all(f".{STUDENT}." in name for name in learning)
 
@@ -112,22 +136,24 @@ def test_it_comes_nearer_and_leaves_no_adapter_behind(run: Run) -> None:
         assert len(list((run.dir.root / "distill").glob(f"{origin}-*.mp4"))) == 3
 
 
-def test_a_joined_clip_is_the_base_models_where_no_head_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distill, "head_region", lambda frames, faces, shape: at_left(shape))
+def test_a_joined_clip_is_much_nearer_to_the_base_models_where_no_head_is(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magicid.stages.distill.head_region", lambda frames, faces, shape, alone: at_left(shape))
     kept: list[tuple[Tensor, Tensor]] = []
 
-    def noted(run: Run, clips: Clips, heads: Tensor, batch: int) -> object:
-        kept.append((clips.latents, heads))
-        return distillation(run, clips, heads, batch)
+    original = Distill.loss
 
-    monkeypatch.setattr(distill, "distillation", noted)
+    def noted(self: Distill, run: Run, clips: Clips, heads: Tensor) -> object:
+        kept.append((clips.latents, heads))
+        return original(self, run, clips, heads)
+
+    monkeypatch.setattr(Distill, "loss", noted)
     replace(STAGE, steps=1).run(run)
     (joined, heads), folder = kept[0], run.dir.root / "distill"
     base = torch.stack([read_weights(file)["latents"] for file in sorted(folder.glob("base-*.safetensors"))])
     first = heads.shape[-1] // 2
     # the second of two steps sees what the first one joined, so the rest is near the base model's clip and not it
     apart = [(joined - base).abs()[..., side].mean() for side in (slice(first), slice(first, None))]
-    assert heads[..., :first].all() and not heads[..., first:].any() and 0 <= apart[1] < 0.5 * apart[0]
+    assert heads[..., :first].all() and not heads[..., first:].any() and apart[1] < 0.5 * apart[0]
 
 
 def test_clips_without_a_head_are_left_out_and_all_of_them_are_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,11 +166,13 @@ def test_clips_without_a_head_are_left_out_and_all_of_them_are_an_error(run: Run
     monkeypatch.setattr(CentredDetector, "detect", now_and_then)
     chosen: list[list[str]] = []
 
-    def noted(run: Run, clips: Clips, heads: Tensor, batch: int) -> object:
-        chosen.append(clips.ids)
-        return distillation(run, clips, heads, batch)
+    loss = Distill.loss
 
-    monkeypatch.setattr(distill, "distillation", noted)
+    def noted(self: Distill, run: Run, clips: Clips, heads: Tensor) -> object:
+        chosen.append(clips.ids)
+        return loss(self, run, clips, heads)
+
+    monkeypatch.setattr(Distill, "loss", noted)
     STAGE.run(run)
     assert chosen == [["joined-001-0"]]
     said = run.console.file.getvalue()  # type: ignore[attr-defined]

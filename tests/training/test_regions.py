@@ -29,6 +29,7 @@ def test_the_first_frame_stands_alone_and_the_others_share_latents_in_equal_grou
     inside = np.zeros((9, 4, 4), np.bool_)
     inside[0] = inside[5:7] = True  # alone; and half of the last group
     assert latent_region(inside, (3, 1, 1)).flatten().tolist() == [1, 0, 1]
+    assert latent_region(inside, (4, 1, 1), alone=2).flatten().tolist() == [1, 1, 0, 1]
     assert latent_region(inside, (9, 2, 2))[:, 0, 0].tolist() == [1, 0, 0, 0, 0, 1, 1, 0, 0]
 
 

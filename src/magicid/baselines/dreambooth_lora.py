@@ -1,4 +1,4 @@
-"""DreamBooth-LoRA at equal steps: stage one goes on reconstructing for as many steps as stage one and HPO have together.
+"""DreamBooth-LoRA at equal steps: stage one goes on reconstructing for as many steps as all of ours have together.
 
 Its first steps are stage one's own, so it starts from stage one's last checkpoint where that is there; without it, it
 makes those steps again and comes to the same end. The prior is in dreambooth_lora_prior.

@@ -189,7 +189,8 @@ class RunDir:
                 other = missing if self.begun(name) else []
             if other:
                 stale = _folders(filter(self.begun, _made_from(name)))
-                raise DataError(f"{self.root}: {name} was made from another {other[0]}; delete {stale} and run again.")
+                how = "without" if self.finished(name) and other[0] not in recorded else "from another"
+                raise DataError(f"{self.root}: {name} was made {how} {other[0]}; delete {stale} and run again.")
 
     def read(self, name: str, kind: type[R]) -> list[R]:
         """The records of a finished stage."""

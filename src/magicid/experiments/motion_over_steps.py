@@ -1,7 +1,6 @@
 """Motion and identity along the training (the paper's Figure 2, right): does motion stay where reconstruction loses it?
 
-Two ways go on from stage one: DreamBooth-LoRA, and HPO, which begins with its adapter at a strength, and whose steps are counted
-on from stage one's.
+Two ways go on from stage one: DreamBooth-LoRA, and ours, distillation and then HPO. Steps are counted on from stage one's.
 """
 
 from collections.abc import Mapping
@@ -20,7 +19,7 @@ from magicid.comparison.table import Interval, PersonFigures, Row, figure_of, fi
 from magicid.training.reconstruction import snapshots
 
 SHOWN = ("face", "face_p10", "motion", "motion_top5", "prompt")
-BEGUN = {"dreambooth_lora": "finetuned", "magicid": "start"}  # what each way goes on from after stage one
+COMMON = "finetuned"  # where the ways part
 Ways = Mapping[str, Mapping[int, str]]  # way -> step -> method
 ALONG = {"motion": "subject motion", "face_p10": "identity (p10 over frames x coverage)"}  # what is drawn
 
@@ -32,7 +31,7 @@ class MotionOverSteps(Study):
     figure: Path | None = None  # where to save a PNG of both figures against steps
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
-        """Bring everyone's runs to their end; each way's points, and how far its end lies from where it begins."""
+        """Bring everyone's runs to their end; each way's points, and how far its end lies from stage one."""
         console, found = Console(stderr=quiet), []
         ways: Ways = {}
         for person in self.each(console):
@@ -45,7 +44,7 @@ class MotionOverSteps(Study):
         names = list(dict.fromkeys(name for way in ways.values() for name in way.values()))
         table = {row.method: row for row in rows(found, [*names, "ceiling"])}
         since = {
-            way: {name: figure_of(found, list(points.values())[-1], name, BEGUN[way]) for name in SHOWN}
+            way: {name: figure_of(found, list(points.values())[-1], name, COMMON) for name in SHOWN}
             for way, points in ways.items()
         }
         if not quiet:
@@ -63,7 +62,7 @@ class MotionOverSteps(Study):
         return self.to_json() | {
             "rows": [row.to_json() for row in table.values()],
             "ways": {way: [{"step": step, "method": name} for step, name in points.items()] for way, points in ways.items()},
-            "since_begun": finite(since),
+            "since_stage_one": finite(since),
         }
 
 
@@ -80,14 +79,19 @@ def _ways(person: Person) -> tuple[Ways, list[Method]]:
         for step, made in snapshots(run, "dreambooth_lora").items()
         if last < step < total
     }
+    distilled = {
+        last + step: Method(f"distilled_{step}", run, made)
+        for step, made in snapshots(run, "distill").items()
+        if last + step < begun
+    }
     preferred = {
         begun + step: Method(f"magicid_{step}", run, made) for step, made in snapshots(run, "optimize").items() if step < hpo
     }
     ways = {
-        "dreambooth_lora": {0: "base", **_names(early), last: "finetuned"} | _names(later) | {total: longer.name},
-        "magicid": {begun: "start"} | _names(preferred) | {total: "magicid"},
+        "dreambooth_lora": {0: "base", **_names(early), last: COMMON} | _names(later) | {total: longer.name},
+        "magicid": {last: COMMON} | _names(distilled) | {begun: "start"} | _names(preferred) | {total: "magicid"},
     }
-    return ways, [*early.values(), *later.values(), longer, start(person), *preferred.values()]
+    return ways, [*early.values(), *later.values(), longer, *distilled.values(), start(person), *preferred.values()]
 
 
 def _names(methods: Mapping[int, Method]) -> dict[int, str]:
@@ -103,4 +107,4 @@ def _said(table: Mapping[str, Row], ways: Ways, since: Mapping[str, Mapping[str,
         for way, step, method in [*points, ("ceiling", "", "ceiling")]
     ]
     ends = [[way, *(signed(figure) for figure in figures.values())] for way, figures in since.items()]
-    return f"{grid(['', 'step', *titles], lines)}\n\n{grid(['the end minus the beginning', *titles], ends)}"
+    return f"{grid(['', 'step', *titles], lines)}\n\n{grid(['the end minus stage one', *titles], ends)}"

@@ -46,7 +46,9 @@ def export_adapter(
     """
     settings = run.dir.settings()
     story: dict[str, Any] = {"version": __version__, "trigger": run.common.trigger, "base": run.common.base}
-    story |= {key: settings[key] for key in ("base_digest", "finetune.steps", "optimize.steps") if key in settings}
+    story |= {
+        key: settings[key] for key in ("base_digest", "finetune.steps", "distill.steps", "optimize.steps") if key in settings
+    }
     story |= {"slot": "", "subject": subject(run), "targets": settings["finetune.targets"]}
     story["adapter_sha256"] = record.sha256
     if scores := {m.name: round(m.value, 6) for m in metrics if m.method == "magicid" and math.isfinite(m.value)}:

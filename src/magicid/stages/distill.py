@@ -2,7 +2,7 @@
 
 The base model draws a clip of each prompt. From the same noise it is drawn again with the adapter at work where that clip
 shows the head, and nowhere else: the person's face on the base model's motion. On these clips a copy of the adapter learns,
-at every noise level, to say what the two say together. It is a LoRA like any other then, and needs no region.
+at every noise level, to say what the two say of their prompts together. It is a LoRA like any other then, and needs no region.
 """
 
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from magicid.core.checks import at_least, one_of, positive
+from magicid.core.checks import at_least, one_of, positive, within
 from magicid.core.device import autocast
 from magicid.core.errors import DataError
-from magicid.core.interfaces import Predict
+from magicid.core.interfaces import Condition, Predict
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
-from magicid.core.seeds import item_seed
+from magicid.core.seeds import generator, item_seed
 from magicid.media.video import read_video
 from magicid.perception.tracking import observe
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
-from magicid.training.clips import Wanted, make_clips, read_latents, sampling_of
+from magicid.training.clips import Wanted, make_clips, read_latents
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import video_error
 from magicid.training.recompute import Level, recomputing
@@ -41,7 +41,11 @@ class Distill:
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4  # clips
-    per_prompt: int = 1  # clips of each prompt of the repository, drawn as those are
+    caption_dropout: float = 0.25  # share of clips that are learnt under the empty prompt, which guidance asks too
+    per_prompt: int = 1  # clips of each prompt of the repository
+    sample_steps: int = 50  # of drawing them
+    sample_batch: int = 10
+    guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
     recompute: Level = "nothing"  # of the activations, in the backward pass: less memory, more time
     save_every_steps: int = 50  # a kill loses at most so many
 
@@ -49,7 +53,11 @@ class Distill:
         """Refuse settings that cannot work."""
         at_least("distill", 0, steps=self.steps, weight_decay=self.weight_decay)
         at_least("distill", 1, batch=self.batch, per_prompt=self.per_prompt, save_every_steps=self.save_every_steps)
+        at_least("distill", 1, sample_steps=self.sample_steps, sample_batch=self.sample_batch)
         positive("distill", learning_rate=self.learning_rate)
+        within("distill", 0, 1, caption_dropout=self.caption_dropout)
+        if self.guidance is not None:
+            positive("distill", guidance=self.guidance)
         one_of("distill", get_args(Level), recompute=self.recompute)
 
     def run(self, run: Run) -> Sequence[Adapter]:
@@ -67,26 +75,27 @@ class Distill:
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
         with recomputing(run.family.transformer, self.recompute):
             parameters = lora.parameters(run.family, STUDENT)
-            adapter = learn(run, "distill", parameters, distillation(run, clips, heads, self.batch), settings, batch=held)
+            adapter = learn(run, "distill", parameters, self.loss(run, clips, heads), settings, batch=held)
         for name in (TEACHER, STUDENT):
             lora.remove_adapter(run.family, name)
         return [adapter]
 
     def _clips(self, run: Run) -> tuple[Clips, Tensor]:
         """Clips on which stage one's adapter works on the head alone, and where that is (N, F, H, W)."""
+        drawing = (self.sample_steps, self.sample_batch, self.guidance)
         asked = [(prompt, i) for prompt in run.prompts() for i in range(self.per_prompt)]
 
-        def wanted(origin: str, adapter: str | None) -> list[Wanted]:
+        def wanted(origin: str) -> list[Wanted]:
             """One a prompt and number, of the same noise whoever draws it."""
             return [
-                Wanted(f"{origin}-{p.number}-{i}", origin, p.text, item_seed(run.common.seed, "distill", p.id, i), adapter)
+                Wanted(f"{origin}-{p.number}-{i}", origin, p.text, item_seed(run.common.seed, "distill", p.id, i), None)
                 for p, i in asked
             ]
 
-        base = make_clips(run, "distill", wanted("base", None), *sampling_of(run))
+        base = make_clips(run, "distill", wanted("base"), *drawing)
         found = [_head(run, video) for video in run.each("heads", base, len(base))]
         run.forget_judges()  # training needs the memory
-        heads = {clip.id: (clip, head) for clip, head in zip(wanted("joined", TEACHER), found, strict=True) if head.any()}
+        heads = {clip.id: (clip, head) for clip, head in zip(wanted("joined"), found, strict=True) if head.any()}
         if not heads:
             raise DataError(f"no head is seen in any of {len(base)} clips of the base model; set --distill.steps 0.")
         if lost := len(base) - len(heads):
@@ -96,10 +105,29 @@ class Distill:
             return regional(run.family, TEACHER, torch.stack([heads[clip.id][1] for clip in part]))
 
         clips = [clip for clip, _ in heads.values()]
-        joined = make_clips(run, "distill", clips, *sampling_of(run), predictor=predictor)
+        joined = make_clips(run, "distill", clips, *drawing, predictor=predictor)
         latents = read_latents(run, heads, joined)
         x0 = torch.stack([latents[key] for key in heads])
         return Clips(run, list(heads), x0, [clip.prompt for clip in clips]), torch.stack([head for _, head in heads.values()])
+
+    def loss(self, run: Run, clips: Clips, heads_NFHW: Tensor) -> Loss:
+        """Of each step: how far the student is from the teacher where the head is (1), and from the base model elsewhere."""
+        family = run.family
+
+        def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
+            key = (run.common.seed, "distill", step, micro)
+            chosen = clips.choose(self.batch, *key)
+            dropped = torch.rand(self.batch, generator=generator(*key, "caption")) < self.caption_dropout
+            condition = _replaced(clips.condition(chosen), run.negative, dropped)
+            x_t, t, _ = noised(family, clips.latents[chosen].to(clips.device), *key)
+            with autocast(x_t.device):
+                with torch.no_grad():
+                    target = regional(family, TEACHER, heads_NFHW[chosen])(x_t, t, condition)
+                with lora.using(family, STUDENT):
+                    prediction = family.predict(x_t, t, condition)
+            return video_error(prediction, target).mean(), {}
+
+        return loss
 
 
 def _head(run: Run, video: Video) -> Tensor:
@@ -107,24 +135,13 @@ def _head(run: Run, video: Video) -> Tensor:
     size = run.clips()
     frames = read_video(run.file(video.file))[0]
     faces = observe(frames, video.prompt, size.fps, run.judges.detector).faces
-    return head_region(frames, faces, run.family.latents_shape(size.frames, size.height, size.width)[1:])
+    alone = run.family.latents_shape(1, size.height, size.width)[1]
+    return head_region(frames, faces, run.family.latents_shape(size.frames, size.height, size.width)[1:], alone)
 
 
-def distillation(run: Run, clips: Clips, heads_NFHW: Tensor, batch: int) -> Loss:
-    """The loss of each step: how far the student is from the teacher where the head is (1), and from the base model elsewhere."""
-    family = run.family
-
-    def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
-        key = (run.common.seed, "distill", step, micro)
-        chosen = clips.choose(batch, *key)
-        condition = clips.condition(chosen)
-        x_t, t, _ = noised(family, clips.latents[chosen].to(clips.device), *key)
-
-        with autocast(x_t.device):
-            with torch.no_grad():
-                target = regional(family, TEACHER, heads_NFHW[chosen])(x_t, t, condition)
-            with lora.using(family, STUDENT):
-                prediction = family.predict(x_t, t, condition)
-        return video_error(prediction, target).mean(), {}
-
-    return loss
+def _replaced(condition: Condition, by: Condition, rows: Tensor) -> Condition:
+    """A condition of batch B with some rows (B,) replaced by one of batch 1."""
+    return {
+        name: torch.where(rows.to(tensor.device).view(-1, *[1] * (tensor.ndim - 1)), by[name], tensor)
+        for name, tensor in condition.items()
+    }

@@ -1,4 +1,4 @@
-"""The preference video repository: V_t from the fine-tuned model, V_s from the base model (V_id are prepare's static videos)."""
+"""The preference video repository: V_t from the customised model, V_s from the base model (V_id are prepare's static videos)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,15 +43,15 @@ class Sample:
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
         adapter = run.dir.read("distill", Adapter)[0]
-        load_adapter(run, "stage_one", adapter)
+        load_adapter(run, "customised", adapter)
         wanted = []
         for prompt in run.prompts():
             for i in range(self.finetuned_per_prompt):
                 strength = self.strengths[i % len(self.strengths)]
-                wanted.append(self._clip(run, "finetuned", prompt, i, "stage_one", strength))
+                wanted.append(self._clip(run, "finetuned", prompt, i, "customised", strength))
             wanted += [self._clip(run, "base", prompt, i, None, 0.0) for i in range(self.base_per_prompt)]
         videos = make_clips(run, "sample", wanted, self.steps, self.batch, self.guidance)
-        lora.remove_adapter(run.family, "stage_one")
+        lora.remove_adapter(run.family, "customised")
         return videos
 
     def _clip(self, run: Run, origin: str, prompt: Prompt, index: int, adapter: str | None, strength: float) -> Wanted:

@@ -13,7 +13,7 @@ from magicid.training import lora
 LEAST_INSIDE = 0.3  # share of a latent's pixels from which on it belongs to the region
 
 
-def head_region(frames: Frames, faces: Sequence[Face | None], shape: Sequence[int]) -> Tensor:
+def head_region(frames: Frames, faces: Sequence[Face | None], shape: Sequence[int], alone: int = 1) -> Tensor:
     """1 where a latent of `shape` (F, H, W) shows the head in frames (T, H, W, 3), else 0.
 
     In a frame without a face the head is where it was last seen, or will first be; without any there is no region.
@@ -25,16 +25,19 @@ def head_region(frames: Frames, faces: Sequence[Face | None], shape: Sequence[in
     for face in faces:
         last = face or last
         heads.append(last.box)
-    return latent_region(head_masks(frames, heads), shape)
+    return latent_region(head_masks(frames, heads), shape, alone)
 
 
-def latent_region(inside: Masks, shape: Sequence[int]) -> Tensor:
-    """Masks (T, H, W) of pixels on the grid of latents (F, H, W): the first frame alone, the others in equal groups."""
+def latent_region(inside: Masks, shape: Sequence[int], alone: int = 1) -> Tensor:
+    """Masks (T, H, W) of pixels on the grid of latents (F, H, W).
+
+    As causal autoencoders have it: the first `alone` latents show the first frame, the others equal groups of those after it.
+    """
     pixels, (frames, height, width) = torch.from_numpy(inside).float()[None], shape
-    parts = [F.adaptive_avg_pool3d(pixels[:, :1], (1, height, width))]
-    if frames > 1:
-        parts.append(F.adaptive_avg_pool3d(pixels[:, 1:], (frames - 1, height, width)))
-    return (torch.cat(parts, 1)[0] > LEAST_INSIDE).float()
+    parts = [F.adaptive_avg_pool3d(pixels[:, :1], (1, height, width)).expand(-1, alone, -1, -1)]
+    if frames > alone:
+        parts.append(F.adaptive_avg_pool3d(pixels[:, 1:], (frames - alone, height, width)))
+    return (torch.cat(parts, 1)[0] >= LEAST_INSIDE).float()
 
 
 def regional(family: Family, adapter: str, region_BFHW: Tensor) -> Predict:
