@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_with_settings_that_do(whole: Forecast) -> 
     assert less < ours
     card = replace(LARGE, memory=(less + ours) // 2)
     with pytest.raises(
-        ResourceError, match=r"needs about .* GiB, a card has .*; a run fits with: --finetune\.batch 1 --optimize\.chunk 1"
+        ResourceError, match=r"needs about .* GiB, a card has .*; a run fits with: --finetune\.batch 1 --distill\.batch 1"
     ):
         refuse_too_large(replace(whole, machine=card), rows)
 
@@ -111,6 +111,16 @@ def test_a_single_frame_costs_stage_one_less_and_no_other_stage(whole: Forecast)
     assert all(after[name] == before[name] for name in before if name != "finetune")
 
 
+def test_distillation_draws_each_clip_twice_the_second_time_in_two_passes(whole: Forecast) -> None:
+    one, two, none = (changed(whole, {"distill.per_prompt": n, "distill.steps": s}) for n, s in ((1, 60), (2, 60), (1, 0)))
+    first, second = ({row.stage: row for row in each.rows()}["distill"] for each in (one, two))
+    drawn, ours = {row.stage: row for row in whole.rows()}["sample"], whole.stages
+    assert ours.distill.sample_steps == ours.sample.steps
+    once = drawn.flops / (ours.sample.finetuned_per_prompt + ours.sample.base_per_prompt)
+    assert 2 * once < second.flops - first.flops < 3 * once  # decoded twice, predicted three times
+    assert first.flops > second.flops - first.flops and "distill" not in {row.stage for row in none.rows()}
+
+
 def test_a_card_too_small_for_anything_is_refused_without_advice(whole: Forecast) -> None:
     card = replace(whole, machine=replace(LARGE, memory=1000))
     with pytest.raises(ResourceError, match=r"no smaller setting fits\. Use a larger device, or a smaller base\.$"):
@@ -123,7 +133,10 @@ def test_smaller_settings_need_less(whole: Forecast) -> None:
         return max(row.memory for row in changed(whole, names).rows())
 
     assert peak(frames=9) > peak()
-    assert peak(optimize__chunk=1, finetune__batch=1, sample__batch=1, generate__batch=1) < peak()
+    assert (
+        peak(finetune__batch=1, distill__batch=1, distill__sample_batch=1, optimize__chunk=1, sample__batch=1, generate__batch=1)
+        < peak()
+    )
     assert peak(offload="model") < peak()
 
 

@@ -120,4 +120,4 @@ def test_nothing_is_done_twice_and_tables_are_printed(
     assert again == [frames, steps]
     said = capsys.readouterr().out
     assert "\n| MagicID minus | mean | fall | slope |" in said and f"| {LONGER} frames |" in said
-    assert "\n| magicid | 8 |" in said and "\n| the end minus the beginning |" in said
+    assert "\n| magicid | 8 |" in said and "\n| the end minus stage one |" in said

@@ -50,7 +50,7 @@ def test_every_row_has_every_figure_and_its_interval(result: dict[str, Any], wor
     trained = [row["method"] for row in result["rows"] if row["seconds"] > 0]
     assert trained == [name for name in ROWS if name not in ("base", "static", "impostor", "ceiling")]
     assert {row["method"] for row in result["rows"] if row["beyond_front"] is None} == {
-        "base", "finetuned", "start", "dreambooth_lora", "dreambooth_lora_early"
+        "base", "finetuned", "dreambooth_lora", "dreambooth_lora_early"
     }  # fmt: skip
     assert (work / "front.png").stat().st_size > 0
     json.dumps(result, allow_nan=False)
