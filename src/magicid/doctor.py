@@ -1,4 +1,4 @@
-"""Will it run here? What the machine has, what each stage will need, and one real step of both trainings."""
+"""Will it run here? What the machine has, what each stage will need, and one real step of stage one and of HPO."""
 
 import ctypes
 import json
@@ -115,7 +115,7 @@ def _photos(folder: Path, console: Console) -> int:
 
 
 def real_steps(forecast: Forecast) -> dict[str, dict[str, float]]:
-    """Seconds, FLOPs and measured peak (bytes) of one step of both trainings, on noise.
+    """Seconds, FLOPs and measured peak (bytes) of one step of stage one and of one of HPO, on noise.
 
     The peak is what CUDA's allocator gave out at most; on a CPU by how much the process's resident memory grew over what
     it was before the weights were read, in a process whose allocator gives freed memory back at once. (Left alone, glibc
