@@ -80,7 +80,10 @@ def test_a_run_ends_with_a_lora_that_the_stock_pipeline_loads_whole(
 def test_a_run_on_a_base_of_fewer_bits_comes_to_its_end(precision: str, tmp_path: Path) -> None:
     photos, base = tiny_materials(tmp_path)
     less = replace(
-        FEW, finetune=replace(FEW.finetune, recompute="blocks"), optimize=replace(FEW.optimize, recompute="attention", chunk=1)
+        FEW,
+        finetune=replace(FEW.finetune, recompute="blocks"),
+        distill=replace(FEW.distill, recompute="attention"),
+        optimize=replace(FEW.optimize, recompute="attention", chunk=1),
     )
     common = Common(photos, base=str(base), judges="centred", precision=precision)
     folder = run_pipeline(common, less, tmp_path / "run", QUIET)

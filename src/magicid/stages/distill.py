@@ -83,32 +83,30 @@ class Distill:
     def _clips(self, run: Run) -> tuple[Clips, Tensor]:
         """Clips on which stage one's adapter works on the head alone, and where that is (N, F, H, W)."""
         drawing = (self.sample_steps, self.sample_batch, self.guidance)
-        asked = [(prompt, i) for prompt in run.prompts() for i in range(self.per_prompt)]
-
-        def wanted(origin: str) -> list[Wanted]:
-            """One a prompt and number, of the same noise whoever draws it."""
-            return [
-                Wanted(f"{origin}-{p.number}-{i}", origin, p.text, item_seed(run.common.seed, "distill", p.id, i), None)
-                for p, i in asked
-            ]
-
-        base = make_clips(run, "distill", wanted("base"), *drawing)
+        base = make_clips(run, "distill", self._wanted(run, "base"), *drawing)
         found = [_head(run, video) for video in run.each("heads", base, len(base))]
         run.forget_judges()  # training needs the memory
-        heads = {clip.id: (clip, head) for clip, head in zip(wanted("joined"), found, strict=True) if head.any()}
-        if not heads:
+        kept = [(clip, head) for clip, head in zip(self._wanted(run, "joined"), found, strict=True) if head.any()]
+        if not kept:
             raise DataError(f"no head is seen in any of {len(base)} clips of the base model; set --distill.steps 0.")
-        if lost := len(base) - len(heads):
+        if lost := len(base) - len(kept):
             run.console.print(f"distill: {lost} of {len(base)} clips of the base model show no head and are left out")
+        rows, heads = {clip.id: row for row, (clip, _) in enumerate(kept)}, torch.stack([head for _, head in kept])
 
         def predictor(part: Sequence[Wanted]) -> Predict:
-            return regional(run.family, TEACHER, torch.stack([heads[clip.id][1] for clip in part]))
+            return regional(run.family, TEACHER, heads[[rows[clip.id] for clip in part]])
 
-        clips = [clip for clip, _ in heads.values()]
-        joined = make_clips(run, "distill", clips, *drawing, predictor=predictor)
-        latents = read_latents(run, heads, joined)
-        x0 = torch.stack([latents[key] for key in heads])
-        return Clips(run, list(heads), x0, [clip.prompt for clip in clips]), torch.stack([head for _, head in heads.values()])
+        joined = make_clips(run, "distill", [clip for clip, _ in kept], *drawing, predictor=predictor)
+        latents = read_latents(run, rows, joined)
+        x0 = torch.stack([latents[key] for key in rows])
+        return Clips(run, list(rows), x0, [clip.prompt for clip, _ in kept]), heads
+
+    def _wanted(self, run: Run, origin: str) -> list[Wanted]:
+        """The clips of each prompt, of the same noise whoever draws them."""
+        asked = [(prompt, i) for prompt in run.prompts() for i in range(self.per_prompt)]
+        seeds = [item_seed(run.common.seed, "distill", prompt.id, i) for prompt, i in asked]
+        names = [f"{origin}-{prompt.number}-{i}" for prompt, i in asked]
+        return [Wanted(name, origin, p.text, seed, None) for name, (p, _), seed in zip(names, asked, seeds, strict=True)]
 
     def loss(self, run: Run, clips: Clips, heads_NFHW: Tensor) -> Loss:
         """Of each step: how far the student is from the teacher where the head is (1), and from the base model elsewhere."""
