@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from magicid.avatar.dataset import clip_store
-from magicid.avatar.judge_data import face_store, views
+from magicid.avatar.judge_data import Reconstruct, face_store, views
 from magicid.avatar.judge_figures import equal_error_rate
 from magicid.avatar.judge_losses import VARIED, arc_face, focal_loss, hard_negatives, heat_map, same
 from magicid.avatar.judges import NETWORKS
@@ -79,11 +79,14 @@ def test_equal_error_rate_is_zero_when_apart_and_half_when_alike() -> None:
 
 
 def test_reconstructions_stand_beside_what_was_drawn(tmp_path: Path, work: Path) -> None:
-    faces = face_store(tmp_path, 5, 2, lambda shown: 255 - shown)
+    negative, same = Reconstruct("negative", lambda shown: 255 - shown), Reconstruct("same", lambda shown: shown)
+    faces = face_store(tmp_path, 5, 2, negative)
     assert faces.frames.shape == (2, 2, 12, 64, 64, 3)
     assert (faces.frames[0] == 255 - faces.frames[1]).all()
-    seen = views(tmp_path, clip_store(work, 31, 16), lambda shown: 255 - shown, count=3)
+    seen = views(tmp_path, clip_store(work, 31, 16), negative, count=3)
     assert (seen.rebuilt == 255 - seen.store.frames[:3]).all()
+    again = face_store(tmp_path, 5, 2, same), views(tmp_path, clip_store(work, 31, 16), same, count=3)
+    assert (again[0].frames[0] == again[0].frames[1]).all() and (again[1].rebuilt == seen.store.frames[:3]).all()
 
 
 def test_training_saves_the_judge_and_refuses_unknown_names(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from magicid.core.errors import ResourceError
-from magicid.core.files import digest, publish, publish_text
+from magicid.core.files import digest, publish, publish_folder, publish_text
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -31,6 +31,24 @@ def test_the_final_name_appears_only_when_the_writer_is_done(tmp_path: Path) -> 
 
     publish(path, write)
     assert path.read_text() == "whole"
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "base"
+
+    def write(target: Path, text: str, fail: bool = False) -> None:
+        (target / "inner").mkdir()
+        (target / "inner" / text).write_text(text)
+        if fail:
+            raise RuntimeError("killed")
+
+    publish_folder(folder, lambda target: write(target, "old"))
+    with pytest.raises(RuntimeError, match="killed"):
+        publish_folder(folder, lambda target: write(target, "new", fail=True))
+    assert [path.name for path in (folder / "inner").iterdir()] == ["old"]
+    publish_folder(folder, lambda target: write(target, "new"))
+    assert [path.name for path in (folder / "inner").iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.parametrize("name", ["a b'; $(x).txt", "-rf.txt", "ж" * 125 + ".txt", "n" * 196 + ".txt", "n" * 251 + ".txt"])

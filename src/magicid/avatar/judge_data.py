@@ -17,16 +17,27 @@ from magicid.avatar.identity import Identity
 from magicid.avatar.renderer import render_clip
 from magicid.avatar.truth import random_truth
 from magicid.core.device import autocast
+from magicid.core.files import digest
 from magicid.perception.face import align
 from magicid.perception.networks import CROP, to_input
 
-Reconstruct = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]  # clips (N, T, H, W, 3) through the autoencoder
 CLIPS, PICKED = 2, 6  # a person's clips, and the frames kept of each
 _CHUNK = 32
 
 
+@dataclass(frozen=True)
+class Reconstruct:
+    """Passes clips (N, T, H, W, 3) through an autoencoder; `version` tells autoencoders apart, for names of what is kept."""
+
+    version: str
+    through: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+
+    def __call__(self, clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return self.through(clips)
+
+
 def reconstructor(folder: Path) -> Reconstruct | None:
-    """Passes clips through the autoencoder saved under `folder`; None where there is none yet."""
+    """The autoencoder saved under `folder`; None where there is none yet."""
     if not (folder / "config.json").exists():
         return None
     from diffusers import AutoencoderKLWan
@@ -40,7 +51,7 @@ def reconstructor(folder: Path) -> Reconstruct | None:
             video = decode(vae, encode(vae, to_video(np.array(clips)))[0]).float().clamp(-1, 1)
         return np.asarray(((video + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).numpy(), np.uint8)
 
-    return reconstruct
+    return Reconstruct(digest(folder)[:12], reconstruct)
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class FaceStore:
 
 def face_store(folder: Path, seed: int, people: int, reconstruct: Reconstruct | None = None, workers: int = 2) -> FaceStore:
     """Open the store under `folder`, drawing it first where it is not there."""
-    base = folder / f"faces-{seed}-{people}{'-both' if reconstruct else ''}"
+    base = folder / f"faces-{seed}-{people}{f'-{reconstruct.version}' if reconstruct else ''}"
     if not (base / "done").exists():
         base.mkdir(parents=True, exist_ok=True)
         versions, count = (2 if reconstruct else 1), CLIPS * PICKED
@@ -116,7 +127,7 @@ def views(folder: Path, store: ClipStore, reconstruct: Reconstruct | None = None
     if reconstruct is None:
         return Views(store, store.frames[:0])
     count = min(count, len(store))
-    path, temporary = (folder / f"{prefix}rebuilt-{store.seed}-{count}.npy" for prefix in ("", ".tmp-"))
+    path, temporary = (folder / f"{prefix}rebuilt-{store.seed}-{count}-{reconstruct.version}.npy" for prefix in ("", ".tmp-"))
     if not path.exists():
         rebuilt = np.lib.format.open_memmap(temporary, "w+", np.uint8, (count, *store.frames.shape[1:]))
         for i in range(0, count, 2):

@@ -6,6 +6,7 @@ package ships. Two more measure and show: `figures` prints how good the judges a
 """
 
 import json
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,8 @@ from torch import Tensor, nn
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.avatar.pretrain_transformer import MUON, Curriculum
+from magicid.core import tables
+from magicid.core.errors import MagicIDError
 from magicid.core.files import digest
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
@@ -56,10 +59,11 @@ class Pretrain:
 
 def main(settings: Pretrain) -> None:
     """Train the parts that are asked for."""
+    makers = {"autoencoder": autoencoder, "transformer": transformer, "judges": judges, "figures": figures, "curves": curves}
     for part in settings.parts:
-        {"autoencoder": autoencoder, "transformer": transformer, "judges": judges, "figures": figures, "curves": curves}[part](
-            settings
-        )
+        tables.check(makers, "part", part)
+    for part in settings.parts:
+        makers[part](settings)
 
 
 def autoencoder(settings: Pretrain) -> None:
@@ -134,4 +138,8 @@ def curves(settings: Pretrain) -> None:
 
 
 if __name__ == "__main__":
-    main(tyro.cli(Pretrain))
+    try:
+        main(tyro.cli(Pretrain))
+    except MagicIDError as error:
+        print(f"pretrain: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from magicid.avatar.dataset import HELD_OUT, ClipStore, render
 from magicid.core.device import autocast
+from magicid.core.files import publish_folder
 from magicid.core.seeds import generator, item_seed
 
 CHANNELS, PATCH = 30, 8
@@ -173,5 +174,5 @@ def reconstruction_psnr(vae: AutoencoderKLWan, store: ClipStore) -> tuple[float,
 
 def save_autoencoder(vae: AutoencoderKLWan, folder: Path) -> None:
     """Save in the diffusers layout, bf16."""
-    vae.to(torch.bfloat16).save_pretrained(folder)
+    publish_folder(folder, vae.to(torch.bfloat16).save_pretrained)
     vae.to(torch.float32)

@@ -5,7 +5,6 @@ that classifier-free guidance works. What is saved is a `WanPipeline` that its s
 """
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,14 +19,17 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from magicid.avatar.dataset import FPS, FRAMES, SIZE, ClipStore
 from magicid.avatar.plain_attention import PlainAttention
 from magicid.avatar.pretrain_autoencoder import encode, to_video
+from magicid.avatar.probe import Probe, probe_targets
 from magicid.avatar.prompts import describe, sentences
 from magicid.core.device import autocast
 from magicid.core.diffusion import FlowMatching
+from magicid.core.files import publish_folder
 from magicid.core.interfaces import Geometry
 from magicid.core.seeds import generator, item_seed, noise
 
 TOKENS = 40  # the longest sentence has 31
 TEXT_WIDTH, HEADS, HEAD_WIDTH, LAYERS = 256, 6, 64, 6
+PROBED = 3  # after so many blocks the probe reads
 MUON = r"block.*\.(to_[qkv]|to_out\.0|q|k|v|o|net\.0\.proj|net\.2|wi_0|wi_1|wo)\.weight$"  # matrices inside blocks
 
 
@@ -72,14 +74,24 @@ class TextToLatents(nn.Module):
         for block in self.transformer.blocks:
             block.attn1.set_processor(PlainAttention())
             block.attn2.set_processor(PlainAttention())
-            if compile:
-                block.compile(dynamic=False)  # two lengths of clips, compiled apart
+            if compile:  # two lengths of clips, compiled apart; the forward alone, so that hooks stay outside
+                block.forward = torch.compile(block.forward, dynamic=False)
 
     def load(self, folder: Path) -> None:
         """Take both networks' weights from a saved pipeline."""
         for name in ("text_encoder", "transformer"):
             part = getattr(self, name)
             part.load_state_dict(type(part).from_pretrained(folder / name, torch_dtype=torch.float32).state_dict())
+
+    def add_probe(self, who: int, where: int, cells: int) -> Probe:
+        """A probe of the tokens after `PROBED` blocks; what it read of the last call stands in `read`."""
+        self.probe = Probe(HEADS * HEAD_WIDTH, cells // 4, who, where)
+
+        def listen(_block: nn.Module, _inputs: object, hidden_BLC: Tensor) -> None:
+            self.read = self.probe(hidden_BLC)
+
+        self.transformer.blocks[PROBED - 1].register_forward_hook(listen)
+        return self.probe
 
     def forward(self, x_t: Tensor, t_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
         """Predicted velocity; text after a sentence's end is zero, as the stock pipeline makes it."""
@@ -118,6 +130,7 @@ class Curriculum:
     whole_from: int = 1100
     head_weight: float = 1.0  # of the error in a head's cells at t = 0, falling to 1 at t = 1, where a head's place is open
     even_times: bool = False  # t uniform in 0.05..0.97; else logit-normal (arXiv:2403.03206), bent towards noise
+    probe_weight: float = 0.0  # of the probe's error beside the velocity's (avatar/probe.py); 0: no probe
 
     def at(self, step: int) -> tuple[int | None, int]:
         """(frames of a window, None for all; batch) of a step."""
@@ -152,6 +165,10 @@ class TransformerLoss:
         self.law = FlowMatching()
         self.truths = [store.item(i).truth for i in range(len(store))]
         self.inside = heads_inside(store.boxes, store.frames.shape[2], latents.shape[-1])
+        self.probe: Probe | None = None
+        if curriculum.probe_weight:
+            self.who, self.where = probe_targets(store)
+            self.probe = model.add_probe(self.who.shape[1], self.where.shape[2], latents.shape[-1] * latents.shape[-2])
 
     def __call__(self, step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
         frames, batch = self.curriculum.at(step)
@@ -172,7 +189,13 @@ class TransformerLoss:
         errors_BFHW = (velocity.float() - target).square().mean(1)
         errors, head = errors_BFHW.detach().mean((1, 2, 3)), (errors_BFHW.detach() * inside).sum() / inside.sum().clamp(min=1e-6)
         logged = {"noisy_half": float(errors[t > 0.5].mean()), "head": float(head), "frames": float(length)}
-        return (errors_BFHW * self.curriculum.weights(inside, t)).mean(), logged
+        loss = (errors_BFHW * self.curriculum.weights(inside, t)).mean()
+        if self.probe is not None:
+            where = torch.stack([self.where[i, window] for i, window in windows]).float()
+            who_missed, where_missed = self.probe.loss(self.model.read.float(), self.who[indices].float(), where)
+            loss = loss + self.curriculum.probe_weight * (who_missed + where_missed)
+            logged |= {"who": float(who_missed.detach()), "where": float(where_missed.detach())}
+        return loss, logged
 
 
 def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tensor:
@@ -186,8 +209,6 @@ def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tenso
 
 def save_pipeline(model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae: AutoencoderKLWan, out: Path) -> None:
     """Save a whole `WanPipeline`, bf16, with the geometry of its clips beside it."""
-    temporary = out.with_name(out.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     pipeline = WanPipeline(
         tokenizer=tokenizer,
         text_encoder=model.text_encoder,
@@ -195,12 +216,14 @@ def save_pipeline(model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae:
         vae=vae,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
-    pipeline.to(torch.bfloat16).save_pretrained(temporary)
-    for path in temporary.glob("*/config.json"):  # where a part was loaded from is nobody's business
-        config = json.loads(path.read_text())
-        config.pop("_name_or_path", None)
-        path.write_text(json.dumps(config, indent=2) + "\n")
     geometry = Geometry(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, guidance=3.0, guidance_until=0.5)
-    (temporary / "geometry.json").write_text(json.dumps(asdict(geometry)) + "\n")
-    shutil.rmtree(out, ignore_errors=True)
-    temporary.rename(out)
+
+    def write(folder: Path) -> None:
+        pipeline.to(torch.bfloat16).save_pretrained(folder)
+        for path in folder.glob("*/config.json"):  # where a part was loaded from is nobody's business
+            config = json.loads(path.read_text())
+            config.pop("_name_or_path", None)
+            path.write_text(json.dumps(config, indent=2) + "\n")
+        (folder / "geometry.json").write_text(json.dumps(asdict(geometry)) + "\n")
+
+    publish_folder(out, write)

@@ -76,6 +76,26 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     reach("published", path.name)
 
 
+def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary folder beside `folder`, then put it in its place; what stood there goes last."""
+    temporary, old = temporary_name(folder), temporary_name(folder.with_name(f"old-{folder.name}"))
+    for half in (temporary, old):
+        shutil.rmtree(half, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        write(temporary)
+        for path in [path for path in temporary.rglob("*") if path.is_file()]:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        if folder.exists():
+            folder.replace(old)
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def publish_text(path: Path, text: str) -> None:
     """Publish a UTF-8 text file; of names of files that are no text, the odd bytes stand as escapes."""
     publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))

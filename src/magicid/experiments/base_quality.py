@@ -1,4 +1,9 @@
-"""How good the embedded base model is: clips of held-out prompts beside real renders of the same prompts."""
+"""How good the embedded base model is: clips of held-out sentences beside real renders of what they say.
+
+Sentences are held out, not what they combine: with 12 scenes, 12 outfits and 10 actions, training has met every triple.
+A frame without a face counts against identity, a clip whose motion cannot be measured is counted. Diversity is the mean
+likeness of different clips' faces: each clip has its own noise, and no prompt says who is shown.
+"""
 
 import math
 from collections.abc import Iterable
@@ -12,8 +17,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from magicid.avatar.dataset import FPS, HELD_OUT, item, render
+from magicid.avatar.dataset import FPS, FRAMES, HELD_OUT, SIZE, item, render
 from magicid.avatar.judges import AvatarDetector, AvatarFaceEncoder, Classifier
+from magicid.avatar.renderer import render_clip
 from magicid.avatar.truth import ACTIONS
 from magicid.core.errors import UsageError
 from magicid.core.files import digest, publish, sha256
@@ -54,7 +60,7 @@ class BaseQuality:
         items = [item(HELD_OUT, i) for i in range(self.clips)]
         real = np.stack([render(HELD_OUT, i).frames for i in range(self.clips)])
         made = self._generated([one.sentence for one in items], real, console)
-        other = np.stack([render(HELD_OUT + 1, i).frames for i in range(self.clips)])
+        other = np.stack([_told_by_others(i) for i in range(self.clips)])
         truths = [one.truth for one in items]
         classifier = Classifier()
         features = {name: classifier.features(clips) for name, clips in (("made", made), ("real", real), ("other", other))}
@@ -69,17 +75,18 @@ class BaseQuality:
         actions = [truth.action for truth in truths]
 
         def moved(name: str, action: str) -> float:
-            return _mean(value for value, shown in zip(people[name][2], actions, strict=True) if shown == action)
+            return _mean(value for value, shown in zip(people[name].motions, actions, strict=True) if shown == action)
 
         motion = {action: moved("made", action) / (moved("real", action) or math.nan) for action in ACTIONS}
-        within = {name: _mean(values[0]) for name, values in people.items()}
-        across = {name: values[1] for name, values in people.items()}
         result = {
             **{f"{field}_accuracy": right["made"][field] for field in FIELDS},
             **{f"{field}_accuracy_real": right["real"][field] for field in FIELDS},
             "motion_ratio": motion,
-            "identity_within_clip_ratio": within["made"] / within["real"],
-            "diversity_gap": across["made"] - across["real"],
+            "motion_unmeasured": people["made"].unmeasured,
+            "identity_within_clip_ratio": people["made"].within / people["real"].within,
+            "coverage": people["made"].coverage,
+            "coverage_real": people["real"].coverage,
+            "diversity_gap": people["made"].across - people["real"].across,
             "frechet": frechet_distance(features["made"], features["real"]),
             "frechet_floor": frechet_distance(features["other"], features["real"]),
             "clips": self.clips,
@@ -125,21 +132,42 @@ def _digest() -> str:
     return sha256(WEIGHTS / "base" / "transformer" / "diffusion_pytorch_model.safetensors")
 
 
-def _people(clips: Frames) -> tuple[list[float], float, list[float]]:
-    """Likeness of each clip's frames among themselves, mean likeness of different clips, and each clip's motion."""
+def _told_by_others(index: int) -> Frames:
+    """Another person doing what held-out sentence `index` says: what real clips differ by from real clips."""
+    told, other = item(HELD_OUT, index), item(HELD_OUT + 1, index)
+    return render_clip(other.identity, told.truth, other.seed, FRAMES, SIZE, FPS).frames
+
+
+@dataclass(frozen=True)
+class _People:
+    """Who is seen in some clips, and how they move."""
+
+    within: float  # mean over clips: likeness of a clip's frames among themselves times their coverage
+    across: float  # mean likeness of different clips
+    coverage: float  # share of frames with a face
+    motions: list[float]  # of each clip; nan where it cannot be measured
+
+    @property
+    def unmeasured(self) -> float:
+        """Share of clips whose motion cannot be measured."""
+        return float(np.isnan(self.motions).mean())
+
+
+def _people(clips: Frames) -> _People:
     detector, encoder = AvatarDetector(), AvatarFaceEncoder("face_report")
-    within, means, motions = [], [], []
+    within, means, covered, motions = [], [], [], []
     for clip in clips:
         seen = observe(clip, "", FPS, detector)
         faces = embed_faces(seen, encoder)
         faces = faces[np.isfinite(faces[:, 0])]
-        if len(faces) > 1:
-            within.append(_likeness(faces))
+        covered.append(len(faces) / len(clip))
+        within.append(_likeness(faces) * covered[-1] if len(faces) > 1 else 0.0)
+        if len(faces):
             mean = faces.mean(0)
             means.append(mean / np.linalg.norm(mean))
         measure = subject_motion(clip, [None if f is None else f.box for f in seen.faces], FPS)
         motions.append(float("nan") if measure.value is None else measure.value)
-    return within, _likeness(np.array(means)), motions
+    return _People(float(np.mean(within)), _likeness(np.array(means)), float(np.mean(covered)), motions)
 
 
 def _likeness(vectors: NDArray[np.floating]) -> float:
@@ -174,7 +202,9 @@ def _print(console: Console, result: dict[str, Any]) -> None:
         table.add_row(f"{field} accuracy", f"{result[f'{field}_accuracy']:.3f}", f"{result[f'{field}_accuracy_real']:.3f}")
     for action, ratio in result["motion_ratio"].items():
         table.add_row(f"motion of {action}", f"{ratio:.2f}", "1")
+    table.add_row("motion not measurable", f"{result['motion_unmeasured']:.3f}", "")
     table.add_row("identity within a clip", f"{result['identity_within_clip_ratio']:.3f}", "1")
+    table.add_row("frames with a face", f"{result['coverage']:.3f}", f"{result['coverage_real']:.3f}")
     table.add_row("diversity gap", f"{result['diversity_gap']:+.3f}", "0")
     table.add_row("Frechet distance", f"{result['frechet']:.3f}", f"{result['frechet_floor']:.3f} (floor)")
     console.print(table)
