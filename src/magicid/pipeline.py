@@ -11,7 +11,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from magicid._version import __version__
 from magicid.core import faults, hub, tables
 from magicid.core.cost import measured, memory_mb
 from magicid.core.device import check_device
@@ -23,6 +22,7 @@ from magicid.core.records import Adapter, Metric
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
+from magicid.core.versions import versions
 from magicid.export.lora_file import slot_files
 from magicid.export.read_lora import bring_in
 from magicid.export.recipe import recipe
@@ -83,7 +83,9 @@ PRESETS = {
 
 def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
     """All settings as "stage.field" -> plain value, as `settings.yaml` holds them; paths are absolute."""
-    flat = {"version": __version__} | _plain({"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline))
+    flat = {"version": ", ".join(map(" ".join, versions().items()))} | _plain(
+        {"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline)
+    )
     places = {key: _whole(flat[key]) for key in PLACES}
     return flat | places | {"detector": ",".join(map(_whole, common.detector.split(",")))}
 

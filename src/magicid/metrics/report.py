@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from PIL import Image
 from magicid.core.files import publish_text
 from magicid.core.records import STRANGERS, Metric, Pair, Photo, Record, Score, Video
 from magicid.core.run_dir import RunDir
+from magicid.core.versions import versions
 from magicid.metrics import leakage
 from magicid.metrics.dashboard import constants, dashboard, verdict
 from magicid.metrics.page import embedded, rendered
@@ -27,7 +27,6 @@ METHODS = ("base", "finetuned", "magicid")
 PHRASES = {"magicid": "with MagicID", "finetuned": "after fine-tuning alone", "base": "from the base model"}
 TRAINING = {"finetune": "Fine-tuning", "distill": "Distillation", "optimize": "Preference optimisation"}
 LOWER_IS_BETTER = ("frechet", "fid", "fvd")
-PACKAGES = ("magicid", "torch", "diffusers", "transformers", "numpy", "av")
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def write_report(run_dir: RunDir) -> Path:
             if (lines := Log(run_dir.root / stage / "log.jsonl").read())
         ],
         settings=settings,
-        versions=_versions(),
+        versions=versions(),
     )  # fmt: skip
     publish_text(run_dir.root / "report.html", text)
     return run_dir.root / "report.html"
@@ -146,9 +145,3 @@ def _clips(run_dir: RunDir, origins: Collection[str]) -> Iterator[tuple[str, int
             group = groups.setdefault((video.prompt, video.seed), {})
             group[video.origin] = _embedded(run_dir.root / video.file, "video/mp4")
     return ((prompt, seed, clips) for (prompt, seed), clips in groups.items())
-
-
-def _versions() -> dict[str, str]:
-    """What is installed where the page is made; the run itself may have seen others."""
-    installed = {d.name: d.version for d in metadata.distributions()}
-    return {name: installed[name] for name in PACKAGES if name in installed}
