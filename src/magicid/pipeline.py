@@ -83,9 +83,8 @@ PRESETS = {
 
 def flatten(common: Common, pipeline: Pipeline) -> dict[str, Any]:
     """All settings as "stage.field" -> plain value, as `settings.yaml` holds them; paths are absolute."""
-    flat = {"version": ", ".join(map(" ".join, versions().items()))} | _plain(
-        {"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline)
-    )
+    installed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    flat = {"version": installed} | _plain({"": dataclasses.asdict(common)} | dataclasses.asdict(pipeline))
     places = {key: _whole(flat[key]) for key in PLACES}
     return flat | places | {"detector": ",".join(map(_whole, common.detector.split(",")))}
 
