@@ -98,7 +98,10 @@ def weights(family: Family, name: str) -> dict[str, Tensor]:
 
 @contextmanager
 def using(family: Family, name: str | None, strength: float = 1.0) -> Iterator[None]:
-    """Let one adapter (None: the base alone) work inside the block, at a strength; only its weights take gradients."""
+    """Let one adapter (None: the base alone) work, at a strength; only its weights take gradients.
+
+    It works on after the block too, until another is chosen: a backward pass that computes activations again needs it.
+    """
     transformer: Any = family.transformer
     if getattr(transformer, "peft_config", None):
         if name is None or strength == 0:
