@@ -106,7 +106,10 @@ class Distill:
         asked = [(prompt, i) for prompt in run.prompts() for i in range(self.per_prompt)]
         seeds = [item_seed(run.common.seed, "distill", prompt.id, i) for prompt, i in asked]
         names = [f"{origin}-{prompt.number}-{i}" for prompt, i in asked]
-        return [Wanted(name, origin, p.text, seed, None) for name, (p, _), seed in zip(names, asked, seeds, strict=True)]
+        strength = float(origin == "joined")  # recorded alone: without a name no adapter is chosen
+        return [
+            Wanted(name, origin, p.text, seed, None, strength) for name, (p, _), seed in zip(names, asked, seeds, strict=True)
+        ]
 
     def loss(self, run: Run, clips: Clips, heads_NFHW: Tensor) -> Loss:
         """Of each step: how far the student is from the teacher where the head is (1), and from the base model elsewhere."""
