@@ -165,8 +165,8 @@ def _people(clips: Frames) -> _People:
         if len(faces):
             mean = faces.mean(0)
             means.append(mean / np.linalg.norm(mean))
-        measure = subject_motion(clip, [None if f is None else f.box for f in seen.faces], FPS)
-        motions.append(float("nan") if measure.value is None else measure.value)
+        measure = subject_motion(clip, seen.heads, FPS)
+        motions.append(measure.value if measure.state == "measured" else math.nan)  # without a head nothing is known either
     return _People(float(np.mean(within)), _likeness(np.array(means)), float(np.mean(covered)), motions)
 
 
