@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
+from magicid.core.device import device_of
 from magicid.core.errors import DataError
 from magicid.core.experts import networks
 from magicid.core.interfaces import Family
@@ -39,7 +40,7 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
             for network in networks(transformer):  # diffusers says so before it is true
                 network._hf_peft_config_loaded = hasattr(network, "peft_config")  # type: ignore[assignment]
             raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
-    where = next(family.transformer.parameters()).device
+    where = device_of(family.transformer)
     for parameter in parameters(family, name).values():  # beside a base in bf16, fp8, or in the host's memory
         parameter.data = parameter.data.to(where, torch.float32)
 

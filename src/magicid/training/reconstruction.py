@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from magicid.core.device import autocast
+from magicid.core.device import autocast, device_of
 from magicid.core.errors import DataError
 from magicid.core.files import require_room, sha256
 from magicid.core.interfaces import Condition, Family
@@ -38,7 +38,7 @@ class Clips:
     ) -> None:
         self.ids = list(ids)
         self.latents, self.masks = latents, masks
-        self.device = next(run.family.transformer.parameters()).device
+        self.device = device_of(run.family.transformer)
         texts = sorted(set(prompts))
         self._rows = torch.tensor([texts.index(prompt) for prompt in prompts])
         self._conditions = stack([run.family.encode_prompts([text]) for text in texts])
