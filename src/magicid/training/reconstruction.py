@@ -16,6 +16,7 @@ from magicid.core.seeds import generator, item_seed, noise
 from magicid.core.weights import write_weights
 from magicid.training.adapters import save_adapter
 from magicid.training.alarms import alarm, best
+from magicid.training.checkpoint import KEPT
 from magicid.training.clips import read_latents
 from magicid.training.log import RECENT, Log
 from magicid.training.loop import LoopSettings, Loss, train
@@ -113,9 +114,8 @@ def learn(
         return folder / "snapshots" / f"step-{step:08d}.safetensors"
 
     size = sum(p.numel() * p.element_size() for p in parameters.values())
-    each = 3 + (average is not None)  # sizes in a checkpoint: the adapter, Adam's two moments, the average
     there = [*folder.glob("checkpoints/step-*/*"), *(file for file in map(snapshot, kept) if file.exists())]
-    needed = (3 * each + SNAPSHOTS + 1) * size - sum(path.stat().st_size for path in there)
+    needed = kept_bytes(size, average is not None) - sum(path.stat().st_size for path in there)
     require_room(folder, needed, f"{stage}'s checkpoints and snapshots")
 
     zeros = [p for name, p in parameters.items() if "lora_B" in name]  # zero at first
@@ -145,6 +145,12 @@ def learn(
         )  # fmt: skip
     log.to_tensorboard(folder / "tensorboard")
     return save_adapter(run, stage, dict(parameters))
+
+
+def kept_bytes(size: int, average: bool = False) -> int:
+    """Of the checkpoints, snapshots and outcome of a training of so many bytes of weights, whose `average` may be kept too."""
+    each = 3 + average  # sizes in a checkpoint: the adapter, Adam's two moments, the average
+    return ((KEPT + 1) * each + SNAPSHOTS + 1) * size
 
 
 def snapshots(run: Run, stage: str) -> dict[int, Adapter]:
