@@ -16,10 +16,10 @@ from typing import Any
 
 from magicid.core.errors import DataError, ResourceError
 from magicid.core.files import nearest
+from magicid.core.weights import PICKLES
 
 KEPT = (".json", ".txt", ".model", ".jinja", ".safetensors")  # configurations, tokenizers and their templates, weights
 VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema)[.-]")  # the same weights once more
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def is_id(name: str) -> bool:
