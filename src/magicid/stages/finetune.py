@@ -17,10 +17,10 @@ from magicid.perception.subject import head_masks
 from magicid.training import lora
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.recompute import Level, recomputing
-from magicid.training.reconstruction import STAGE_ONE, Clips, learn, reconstruction
+from magicid.training.reconstruction import DRAWS, Clips, learn, reconstruction
 from magicid.training.stills import stills
 
-NAME = "stage_one"
+ADAPTER = "stage_one"  # its name in the family, by which its first weights are drawn
 START_SHA256 = "finetune.start_sha256"
 
 
@@ -82,7 +82,7 @@ class Finetune:
         clips = self.learnt(run)
 
         def held(step: int) -> list[str]:
-            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, STAGE_ONE, step, 0)]
+            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, DRAWS, step, 0)]
 
         return [self.train(run, "finetune", reconstruction(run, clips, self.batch), self.steps, held)]
 
@@ -91,13 +91,13 @@ class Finetune:
     ) -> Adapter:
         """Train an adapter from where this stage's begins, in a folder of the run; `held` says what a step learns from."""
         family = run.family
-        lora.add_adapter(family, NAME, self.lora, run.common.seed)
+        lora.add_adapter(family, ADAPTER, self.lora, run.common.seed)
         if self.start:
             check_weights(self.start)
             if run.dir.settings().get(START_SHA256, digest := sha256(self.start)) != digest:
                 raise DataError(f"{self.start}: not the file that this run's stage one began with; bring that one back.")
-            start_from(run, NAME, self.start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
-        with lora.using(family, NAME), recomputing(family.transformer, self.recompute):
-            adapter = learn(run, folder, lora.parameters(family, NAME), loss, self.loop(steps), batch=held)
-        lora.remove_adapter(family, NAME)
+            start_from(run, ADAPTER, self.start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
+        with lora.using(family, ADAPTER), recomputing(family.transformer, self.recompute):
+            adapter = learn(run, folder, lora.parameters(family, ADAPTER), loss, self.loop(steps), batch=held)
+        lora.remove_adapter(family, ADAPTER)
         return adapter

@@ -23,7 +23,7 @@ from magicid.training.loop import LoopSettings, Loss, train
 from magicid.training.objectives import video_error
 from magicid.training.sampling import stack
 
-STAGE_ONE = "finetune"  # names the draws of stage one, and of those who go on with it
+DRAWS = "finetune"  # the name by which stage one draws, and those who go on with it
 SNAPSHOTS = 5  # kept on the way, evenly spaced
 NOTHING_LEARNT = 20  # steps after which an adapter that is still zero is an error
 
@@ -79,7 +79,7 @@ def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: in
     return prediction, family.law.target(x0, eps, t)
 
 
-def reconstruction(run: Run, clips: Clips, batch: int, name: str = STAGE_ONE) -> Loss:
+def reconstruction(run: Run, clips: Clips, batch: int, name: str = DRAWS) -> Loss:
     """The loss of each step: mean error over `batch` clips drawn anew."""
 
     def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
