@@ -1,8 +1,9 @@
 """Stage one's adapter learns to change the head alone: scene, clothes and motion stay those of the base model. Ours.
 
-The base model draws a clip of each prompt. From the same noise it is drawn again with the adapter at work where that clip
-shows the head, and nowhere else: the person's face on the base model's motion. On these clips a copy of the adapter learns,
-at every noise level, to say what the two say of their prompts together. It is a LoRA like any other then, and needs no region.
+The base model draws a clip of each prompt. From the same noise a second clip is drawn with the adapter at work only where
+the first shows the head. On these joined clips a copy of the adapter learns, at every noise level, to predict what the
+adapter predicts on the head and what the base model predicts elsewhere. What comes out is an ordinary LoRA and needs no
+region.
 """
 
 from collections.abc import Sequence
