@@ -18,7 +18,7 @@ from magicid.core.device import device
 from magicid.core.run import WEIGHTS
 from magicid.core.seeds import noise
 from magicid.families.wan import Wan
-from magicid.stages.finetune import NAME, Finetune
+from magicid.stages.finetune import ADAPTER, Finetune
 from magicid.training import checkpoint, lora
 from magicid.training.objectives import video_error
 from magicid.training.optimizer import Optimizer
@@ -40,12 +40,12 @@ def main() -> None:
     family.pipeline.to(device())
     geometry = family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
-    lora.add_adapter(family, NAME, stage.lora)
+    lora.add_adapter(family, ADAPTER, stage.lora)
     condition = family.encode_prompts(["sks person"] * stage.batch)
     x0 = noise((stage.batch, *shape), 0, "checkpoint").to(device())
     steps, saves = [], []
-    with lora.using(family, NAME), tempfile.TemporaryDirectory(dir=".") as folder:
-        parameters = lora.parameters(family, NAME)
+    with lora.using(family, ADAPTER), tempfile.TemporaryDirectory(dir=".") as folder:
+        parameters = lora.parameters(family, ADAPTER)
         optimizer = Optimizer(parameters, stage.learning_rate, stage.weight_decay)
         for round_ in range(asked.rounds):
             start = time.perf_counter()

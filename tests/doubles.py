@@ -133,7 +133,7 @@ class FakeVideoText:
         return np.asarray(means / np.linalg.norm(means, axis=1, keepdims=True), np.float32)
 
 
-def fake_judges() -> Judges:
+def fake_judges(common: Common | None = None) -> Judges:
     """Everything that looks at videos."""
     return Judges(FakeDetector(), FakeEncoder(), FakeEncoder(), FakeVideoText(), FakeVideoText())
 

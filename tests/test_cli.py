@@ -10,12 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 import magicid
 from magicid.cli import COMMANDS, main
 from magicid.core import tables
 from magicid.core.errors import DataError
+from magicid.core.run import Common
+from magicid.media.photo import write_png
+from tests.doubles import BLUE, RED, picture
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -46,6 +51,8 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
     [
         ("smaple", "command 'smaple' is unknown; did you mean 'sample'?"),
         ("zzz", "command 'zzz' is unknown; choose one of: run, "),
+        ("prepar photos --out OUT", "command 'prepar' is unknown; did you mean 'prepare'?"),
+        ("finetune photos --out OUT --finetune.rnak 8", "--finetune.rnak"),
         ("run photos --out OUT --preset papr", "preset 'papr' is unknown; did you mean 'paper'?"),
         ("run photos --out OUT --preset", "preset '' is unknown"),
         ("run photos --out OUT --optimize.bta 3", "--optimize.bta"),
@@ -115,6 +122,51 @@ def test_photos_that_are_not_there_are_exit_code_3_and_freeze_no_settings(
     code, line = refused(capsys, "run", str(tmp_path / name), "--out", str(tmp_path / "out"))
     assert code == 3 and str(tmp_path / name) in line
     assert not (tmp_path / "out" / "settings.yaml").exists()
+
+
+@pytest.fixture
+def first_stage(common: Common, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The command for the first stage of a run on a tiny model, whose judges see coloured rectangles."""
+    monkeypatch.setitem(tables.JUDGES, "fake", "tests.doubles:fake_judges")
+    return ["prepare", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--base", common.base, "--judges", "fake"]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        (None, "photos: 1 photo; need at least 2. Add photos of the same person."),
+        (picture((10, 10, RED), (100, 40, RED)), "magicid: b.png: 2 faces; need exactly 1. Crop it to the one meant"),
+        (b"PK", "magicid: b.png: not a readable picture; photos are JPEG, PNG, WebP or HEIC by content."),
+        (picture((60, 9, BLUE)), "magicid: a.png: looks like another person (median similarity "),
+    ],
+)
+def test_photos_that_will_not_do_are_exit_code_3(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    first_stage: list[str],
+    second: NDArray[np.uint8] | bytes | None,
+    said: str,
+) -> None:
+    write_png(tmp_path / "photos" / "a.png", picture((10, 30, RED)))
+    if isinstance(second, bytes):
+        (tmp_path / "photos" / "b.png").write_bytes(second)
+    elif second is not None:
+        write_png(tmp_path / "photos" / "b.png", second)
+    code, line = refused(capsys, *first_stage)
+    assert code == 3 and said in line and not (tmp_path / "out" / "prepare" / "manifest.jsonl").exists()
+
+
+def test_a_run_that_was_made_with_other_settings_is_exit_code_2_and_says_which(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, first_stage: list[str]
+) -> None:
+    for name, place in {"a": (10, 30), "b": (60, 9)}.items():
+        write_png(tmp_path / "photos" / f"{name}.png", picture((*place, RED)))
+    assert main(first_stage) == 0
+    capsys.readouterr()
+    code, line = refused(capsys, *first_stage, "--seed", "1")
+    assert code == 2 and "was made with other settings (seed: 0 there, 1 asked); choose another --out" in line
+    code, line = refused(capsys, *first_stage, "--prepare.least-photos", "3")
+    assert code == 2 and "(prepare.least_photos: 2 there, 3 asked); choose another --out, fork it" in line
 
 
 def test_ctrl_c_is_exit_code_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,6 +76,19 @@ def test_every_reason_is_told_beside_its_photo(capsys: pytest.CaptureFixture[str
     assert "A run stops" not in told(capsys, photos, {}, "--prepare.skip-unusable")[2]
 
 
+def test_files_that_are_not_looked_at_are_named_in_one_line(capsys: pytest.CaptureFixture[str], photos: Path) -> None:
+    assert "not looked at" not in told(capsys, photos, GOOD | {"held_out/h": picture((20, 20, RED))})[2]
+    (photos / "folder.tif").mkdir()
+    for name in ("scan [2].TIF", "me.gif", ".DS_Store", "held_out/me.avif", "held_out/.hidden.svg"):
+        (photos / name).touch()
+    said = told(capsys, photos, {})[2].splitlines()
+    shown = "not looked at: me.gif, scan [2].TIF, held_out/me.avif; photos end in .jpg, .jpeg, .png, .webp, .heic, .heif. Export"
+    assert [line.startswith(shown) for line in said if "not looked at" in line] == [True]
+    for i in range(10):
+        (photos / f"{i}.svg").touch()
+    assert "not looked at: 0.svg, 1.svg, 2.svg, 3.svg, 4.svg, 5.svg, 6.svg, 7.svg and 5 more; " in told(capsys, photos, {})[2]
+
+
 def test_with_too_few_the_table_comes_first_and_the_exit_code_is_3(capsys: pytest.CaptureFixture[str], photos: Path) -> None:
     code, lines, said = told(capsys, photos, {"a": GOOD["a"], "sea": picture()})
     assert code == 3 and len(lines) == 2

@@ -18,7 +18,7 @@ from magicid.core import hub, tables
 from magicid.core.cost import measuring_peak, reset_peak
 from magicid.core.device import check_device
 from magicid.core.errors import DataError, UsageError
-from magicid.core.files import require_room
+from magicid.core.files import nearest, require_room
 from magicid.core.placement import Offload, Precision
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir
@@ -78,8 +78,7 @@ def report(asked: Asked) -> None:
     if not asked.gpu and (said := check_device(weights)):
         _say(console, said)
     refuse_too_large(forecast, rows)
-    nearest = next(folder for folder in (asked.out.absolute(), *asked.out.absolute().parents) if folder.is_dir())
-    require_room(nearest, sum(row.disk for row in rows), "the run's files")
+    require_room(nearest(asked.out), sum(row.disk for row in rows), "the run's files")
     steps = real_steps(forecast) if whole and not asked.gpu else {}
     rate = min((step["flops"] / step["seconds"] for step in steps.values()), default=SHARE * plan.rate)
     _show(console, rows, rate, steps)

@@ -12,7 +12,7 @@ from tyro.conf import Positional
 from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import UsageError
-from magicid.core.files import sha256
+from magicid.core.files import nearest, sha256
 from magicid.core.records import Metric
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
@@ -78,7 +78,7 @@ class Import:
 def _target(out: Path, name: str) -> Path:
     """The file that --out means: itself, or one called `name` in a folder."""
     path = out if out.suffix == SUFFIX else out / name
-    there = next(parent for parent in path.absolute().parents if parent.exists())
+    there = nearest(path.parent)
     if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
         raise UsageError(f"{out}: a LoRA is written as a {SUFFIX} file, in a folder that can be written. Choose another --out.")
     return path

@@ -21,7 +21,8 @@ from magicid.core.run import Common
 from magicid.pipeline import Pipeline
 from magicid.training import lora
 from magicid.training.budget import GIB, Part, Sizes, adapter_bytes, resident_bytes
-from magicid.training.reconstruction import SNAPSHOTS
+from magicid.training.clips import clip_bytes
+from magicid.training.reconstruction import SNAPSHOTS, kept_bytes
 from magicid.training.rehearsal import ADAPTER, Rehearsal, Seen
 
 KERNELS = 32 * 2**20  # bytes that libraries and kernels take beside tensors; on the embedded model 15 to 35 MiB
@@ -190,13 +191,10 @@ class Forecast:
         return Seen(batch * one.bytes, batch * one.flops)
 
     def _clip(self, size: Geometry) -> int:
-        """Bytes of a clip's latents in fp32, and of a mp4 at its largest."""
-        channels, frames, height, width = self.shape(size)
-        return 4 * channels * frames * height * width + size.frames * size.height * size.width
+        return clip_bytes(self.shape(size), size)
 
     def _kept(self) -> int:
-        """Bytes of a training's checkpoints and snapshots, as `learn` has them."""
-        return (3 * 3 + SNAPSHOTS + 1) * 4 * self.adapter
+        return kept_bytes(4 * self.adapter)  # in fp32
 
 
 LESS: tuple[dict[str, str | int], ...] = (  # each on top of those before it

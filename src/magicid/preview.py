@@ -11,7 +11,7 @@ from magicid.core.errors import UsageError
 from magicid.core.files import writable
 from magicid.core.run import EMBEDDED, Common
 from magicid.media.photo import find_photos
-from magicid.metrics.intake import LEGEND, print_intake, write_page
+from magicid.metrics.intake import LEGEND, print_intake, print_others, write_page
 from magicid.perception.intake import examine
 from magicid.stages.prepare import Prepare
 
@@ -36,6 +36,7 @@ class Preview:
         common.check()
         self.prepare.check()
         find_photos(self.photos)  # a misspelt name needs no models
+        print_others(console, self.photos)
         judges = tables.load(tables.JUDGES, "judges", self.judges)(common)
         looks = examine(self.photos, judges, drawn=self.judges == EMBEDDED)
         print_intake(console, looks)

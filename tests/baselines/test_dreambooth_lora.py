@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from itertools import starmap
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from magicid.baselines.dreambooth_lora import DreamboothLora
 from magicid.baselines.dreambooth_lora_early import DreamboothLoraEarly
@@ -15,11 +18,14 @@ from magicid.baselines.dreambooth_lora_prior import DreamboothLoraPrior
 from magicid.core.errors import DataError, UsageError
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
+from magicid.core.weights import write_weights
 from magicid.rewards import validation
 from magicid.rewards.validation import Point, area
+from magicid.stages import finetune
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.objectives import video_error
+from magicid.training.recompute import Level
 from magicid.training.reconstruction import noised_prediction, snapshots
 
 
@@ -99,3 +105,34 @@ def test_with_a_prior_the_base_models_clips_are_known_better(run: Run) -> None:
         errors.append(sum(float(video_error(*one).mean()) for one in drawn))
         lora.remove_adapter(run.family, "trained")
     assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("baseline", [DreamboothLora(5), DreamboothLoraPrior(2, 0.0)])
+def test_it_begins_where_stage_one_began_and_keeps_as_little(
+    run: Run, tmp_path: Path, baseline: DreamboothLora | DreamboothLoraPrior, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "theirs.safetensors"
+    start, scale = load_file(run.file(run.dir.read("finetune", Adapter)[0].file)), 16 / 2  # of alpha and rank
+    write_weights(theirs, {f"transformer.{key}": p * (scale if "lora_B" in key else 1) for key, p in start.items()})
+    shutil.rmtree(run.dir.root / "finetune" / "checkpoints")
+    asked = {"start": str(theirs), "recompute": "blocks", "learning_rate": 1e-12}
+    settings = run.dir.settings() | {f"finetune.{name}": value for name, value in asked.items()}
+    monkeypatch.setattr(run.dir, "settings", lambda: settings)
+    levels: list[str] = []
+    original = finetune.recomputing
+
+    def noted(transformer: nn.Module, level: Level) -> AbstractContextManager[None]:
+        levels.append(level)
+        return original(transformer, level)
+
+    monkeypatch.setattr(finetune, "recomputing", noted)
+    found = load_file(run.file(baseline.run(run)[0].file))
+    for name in start:
+        torch.testing.assert_close(found[name], start[name])
+    assert levels == ["blocks"]
+    settings["finetune.start_sha256"] = "another"
+    lora.remove_all(run.family)
+    with pytest.raises(
+        DataError, match=r"theirs\.safetensors: not the file that this run's stage one began with; bring that one"
+    ):
+        baseline.run(run)

@@ -1,5 +1,8 @@
 """Winners are learnt with their pairs' prompts; losers are not even read."""
 
+import shutil
+from typing import Any
+
 import pytest
 
 from magicid.baselines.winners_sft import WinnersSft
@@ -27,3 +30,19 @@ def test_losers_are_never_read_and_stage_one_is_where_it_starts(run: Run, monkey
 
 def test_no_steps_leave_the_stage_one_adapter(run: Run) -> None:
     assert WinnersSft(0).run(run)[0].sha256 == run.dir.read("finetune", Adapter)[0].sha256
+
+
+def test_it_keeps_as_little_as_hpo_and_has_the_same_bits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = WinnersSft(2, 1e-2).run(run)[0]
+    shutil.rmtree(run.dir.root / "winners_sft")
+    settings = run.dir.settings() | {"optimize.recompute": "blocks"}
+    monkeypatch.setattr(run.dir, "settings", lambda: settings)
+    said: list[bool] = []
+    original = reconstruction.noised_prediction
+
+    def noted(*arguments: Any) -> Any:
+        said.append(run.family.transformer.gradient_checkpointing)
+        return original(*arguments)
+
+    monkeypatch.setattr(reconstruction, "noised_prediction", noted)
+    assert WinnersSft(2, 1e-2).run(run)[0].sha256 == plain.sha256 and said == [True, True]

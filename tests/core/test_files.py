@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from magicid.core.errors import ResourceError
-from magicid.core.files import digest, publish, publish_folder, publish_text
+from magicid.core.files import digest, nearest, publish, publish_folder, publish_text
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -84,3 +84,10 @@ def test_the_digest_of_a_folder_sees_one_bit_in_the_middle_of_a_large_file_and_a
     flipped = digest(tmp_path)
     weights.rename(weights.with_name("other.safetensors"))
     assert len({before, flipped, digest(tmp_path)}) == 3
+
+
+def test_the_nearest_is_the_path_itself_or_what_is_there_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").touch()
+    assert nearest(tmp_path / "there") == nearest(Path("there/in/a/file")) == tmp_path / "there"
+    assert nearest(Path("not/there")) == tmp_path and nearest(Path("/")) == Path("/")

@@ -28,7 +28,7 @@ GUARDS = {
     5: Guard("training/loop.py", 'optimizer.load_state(found.groups["optimizer"])', "pass"),
     6: Guard("training/checkpoint.py", '(*folder.glob(f"{TEMPORARY}*"), final)', 'folder.glob("*")'),
     7: Guard("training/loop.py", "return found.step", "return found.step + 1"),
-    8: Guard("training/checkpoint.py", "in _superfluous(folder, final, keep):", 'in set(folder.glob("step-*")):'),
+    8: Guard("training/checkpoint.py", "in _superfluous(folder, final):", 'in set(folder.glob("step-*")):'),
     24: Guard("training/loop.py", 'optimizer.load_state(found.groups["optimizer"])', "pass"),
     32: Guard("training/checkpoint.py", '"step-*"), reverse=True)', '"step-*"), key=lambda path: -path.stat().st_mtime)'),
 }

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from magicid.core.errors import DataError
-from magicid.media.photo import COPY, find_photos, fingerprint, fit, read_photo, write_png
+from magicid.media.photo import COPY, find_photos, fingerprint, fit, other_files, read_photo, write_png
 from tests.doubles import UNDO, png, turned
 
 SCENE = np.zeros((48, 32, 3), np.uint8)
@@ -107,6 +107,7 @@ def test_photos_are_found_by_suffix_and_sorted(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
     assert [p.name for p in find_photos(tmp_path)] == ["a.jpeg", "b.PNG", "c.heic"]
+    assert [p.name for p in other_files(tmp_path)] == ["notes.txt"]
 
 
 def test_no_folder_and_no_photos_are_errors(tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def heads_of(name: str) -> list[tuple[float, float, float, float]]:
 
 
 def value(measure: MotionMeasure) -> float:
-    assert measure.state == "measured" and measure.value is not None and np.isfinite(measure.value)
+    assert measure.state == "measured" and np.isfinite(measure.value)
     return measure.value
 
 
@@ -144,17 +144,19 @@ def test_what_cannot_be_measured_is_not_zero() -> None:
     filling = subject_motion(frames, [(5.0, 5.0, 120.0, 125.0)] * 3, 8.0)
     broken = subject_motion(frames, [(float("nan"),) * 4, (9.0, 9.0, 9.0, 9.0), None], 8.0)
     outside = subject_motion(frames, [(-90.0, -95.0, -60.0, -70.0)] * 3, 8.0)
-    assert (nobody.state, nobody.value) == (broken.state, broken.value) == ("failed", None)
-    assert (outside.state, outside.value) == ("unmeasurable", None)
-    assert (filling.state, filling.value) == ("unmeasurable", None)
+    assert (nobody.state, nobody.value) == (broken.state, broken.value) == ("failed", 0.0)
+    assert outside.state == filling.state == "unmeasurable"
+    assert np.isnan([outside.value, filling.value]).all()
 
 
 def test_the_reward_keeps_the_three_states() -> None:
     face = Face(HEAD, 0.9, np.zeros((5, 2), np.float32))
     still = np.repeat(cases()["walking"][:1], 3, 0)
     reward = MotionReward()
-    seen, unseen = (reward(Observation(still, "someone stands", 8.0, faces)) for faces in ([face] * 3, [None] * 3))
+    filling = Face((5.0, 5.0, 120.0, 125.0), 0.9, np.zeros((5, 2), np.float32))
+    seen, unseen, hidden = (reward(Observation(still, "someone stands", 8.0, [f] * 3)) for f in (face, None, filling))
     assert (seen.state, seen.value, unseen.state, unseen.value) == ("measured", 0.0, "failed", 0.0)
+    assert hidden.state == "unmeasurable" and np.isnan(hidden.value)
 
 
 def test_a_lost_head_costs_its_share() -> None:

@@ -85,7 +85,7 @@ def test_the_motion_measure_runs_on_it() -> None:
     frames = brighter(4, 128, 128)
     speed = subject_motion(frames, [HEAD] * 4, 8.0, Raft()).value
     resting = subject_motion(np.repeat(frames[:1], 4, 0), [HEAD] * 4, 8.0, Raft()).value
-    assert speed is not None and speed > 0 and resting == 0
+    assert speed > 0 and resting == 0
 
 
 @pytest.mark.usefixtures("torchvision")

@@ -1,5 +1,6 @@
 """The student says what stage one says where the head is, and what the base model says elsewhere and of strangers."""
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -147,6 +148,8 @@ def test_it_comes_nearer_and_leaves_no_adapter_behind(run: Run) -> None:
     learnt = read_adapter(run, made)
     assert learnt.keys() == stage_one.keys() and any(not torch.equal(learnt[key], stage_one[key]) for key in learnt)
     assert not getattr(run.family.transformer, "peft_config", None)
+    drawn = [json.loads(line) for line in (run.dir.root / "distill" / "journal.jsonl").read_text().splitlines()]
+    assert {(clip["origin"], clip["strength"]) for clip in drawn} == {("base", 0.0), ("joined", 1.0)}
     for origin in ("base", "joined"):
         assert len(list((run.dir.root / "distill").glob(f"{origin}-*.mp4"))) == 3
 

@@ -159,11 +159,9 @@ def test_training_puts_pairs_in_order_whatever_the_model_predicts(
         ({"share": 0}, "share 0: must be at least 1; set --optimize.share to 1 or more"),
     ],
 )
-def test_settings_that_do_not_go_together_are_refused_in_one_line(
-    family: Family, tmp_path: Path, change: dict[str, Any], said: str
-) -> None:
+def test_settings_that_do_not_go_together_are_refused_in_one_line(change: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=f"^optimize.{said}") as error:
-        optimize(family, tmp_path, replace(STAGE, **change))
+        replace(STAGE, **change).check()
     assert "\n" not in str(error.value)
 
 

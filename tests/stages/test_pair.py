@@ -74,7 +74,7 @@ def test_no_video_is_in_too_many_pairs_of_both_kinds_together() -> None:
 @pytest.mark.parametrize("rewards", [(), ("motion", "prompt"), ("identity", "beauty")])
 def test_rewards_that_cannot_choose_are_refused(rewards: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError, match="must hold identity, and may hold motion and prompt"):
-        replace(FEW, rewards=rewards).choose(repository())
+        replace(FEW, rewards=rewards).check()
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 """A folder is taken whole or refused with the reason; what is taken becomes static clips of the model's shape."""
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from safetensors.torch import load_file
 
 from magicid.core.errors import DataError
@@ -56,6 +58,17 @@ def test_exactly_one_face_is_required(tmp_path: Path, people: tuple[Person, ...]
         match=rf"^beach.png: {len(people)} faces; need exactly 1\. .+ drop it\..* Or .+: --prepare\.skip-unusable\.$",
     ):
         prepare(tmp_path, {"a": picture((10, 30, RED)), "b": picture((60, 9, RED)), "beach": picture(*people)})
+
+
+def test_files_that_are_not_looked_at_are_said_before_anything_is_refused(tmp_path: Path) -> None:
+    run, said = fake_run(tmp_path / "run", tmp_path / "photos"), StringIO()
+    run.console = Console(file=said)
+    write_png(tmp_path / "photos" / "a.png", picture((10, 30, RED)))
+    (tmp_path / "photos" / "b.tif").touch()
+    with pytest.raises(DataError, match=r"photos: 1 photo; need at least 2\."):
+        Prepare().run(run)
+    run.dir.close()
+    assert said.getvalue().startswith("not looked at: b.tif; photos end in .jpg, ") and said.getvalue().count("\n") == 1
 
 
 def test_too_few_photos(tmp_path: Path) -> None:

@@ -36,10 +36,9 @@ class Canvas:
     def __init__(self, image: NDArray[np.uint8], turn: complex, origin: complex, alpha: int) -> None:
         self.image, self.turn, self.origin, self.alpha = image, turn, origin, alpha
 
-    def frame(self, turn: complex, origin: complex, alpha: int | None = None) -> "Canvas":
+    def frame(self, turn: complex, origin: complex) -> "Canvas":
         """A child frame, whose point p is this frame's p * turn + origin."""
-        alpha = self.alpha if alpha is None else alpha
-        return Canvas(self.image, self.turn * turn, self.origin + self.turn * origin, alpha)
+        return Canvas(self.image, self.turn * turn, self.origin + self.turn * origin, self.alpha)
 
     def _fixed(self, points: Points) -> NDArray[np.int32]:
         placed = np.asarray(points, np.complex128) * (self.turn * _ONE) + self.origin * _ONE

@@ -25,11 +25,10 @@ from magicid.core.interfaces import Face, Judges
 from magicid.core.run import Common
 from magicid.perception import networks
 from magicid.perception.face import overlap
-from magicid.perception.networks import CELL, CROP, FRAMES, SIZE, to_input
+from magicid.perception.networks import CROP, FRAMES, SIZE, to_input
 
 WEIGHTS = Path(__file__).parent / "weights" / "judges"
 _BATCH = 32  # clips; pictures and crops go by 8 times as many
-_PLACES = SIZE // CELL
 
 
 def known_words() -> list[str]:
@@ -84,9 +83,10 @@ def _batches(pictures: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], count: i
         yield to_input(np.stack(list(pictures[i : i + count]))).to(device())
 
 
-def _gathered(parts: list[Tensor], width: int = networks.EMBEDDING) -> NDArray[np.float32]:
-    """(N, width), also of no parts at all."""
-    return np.asarray(torch.cat([torch.zeros(0, width), *(part.float().cpu() for part in parts)]).numpy(), np.float32)
+def _gathered(parts: list[Tensor]) -> NDArray[np.float32]:
+    """(N, 128), also of no parts at all."""
+    none = torch.zeros(0, networks.EMBEDDING)
+    return np.asarray(torch.cat([none, *(part.float().cpu() for part in parts)]).numpy(), np.float32)
 
 
 class AvatarDetector:

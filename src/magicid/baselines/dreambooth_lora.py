@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from magicid.core.errors import UsageError
 from magicid.core.records import Adapter
 from magicid.core.run import Run
-from magicid.stages.finetune import NAME, Finetune
-from magicid.training import lora
-from magicid.training.reconstruction import learn, reconstruction
+from magicid.stages.finetune import Finetune
+from magicid.training.reconstruction import reconstruction
 
 
 @dataclass(frozen=True)
@@ -24,16 +23,12 @@ class DreamboothLora:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `dreambooth_lora/adapter.safetensors`."""
-        stage_one, family = Finetune.of(run), run.family
+        stage_one = Finetune.of(run)
         if self.steps < stage_one.steps:
             raise UsageError(f"dreambooth_lora.steps {self.steps}; stage one alone has {stage_one.steps}. Ask for more.")
         _go_on(run)
         loss = reconstruction(run, stage_one.learnt(run), stage_one.batch)
-        lora.add_adapter(family, NAME, stage_one.lora, run.common.seed)
-        with lora.using(family, NAME):
-            adapter = learn(run, "dreambooth_lora", lora.parameters(family, NAME), loss, stage_one.loop(self.steps))
-        lora.remove_adapter(family, NAME)
-        return [adapter]
+        return [stage_one.train(run, "dreambooth_lora", loss, self.steps)]
 
 
 def _go_on(run: Run) -> None:

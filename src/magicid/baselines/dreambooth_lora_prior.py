@@ -11,9 +11,8 @@ from torch import Tensor
 from magicid.core.errors import DataError
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
-from magicid.stages.finetune import NAME, Finetune
-from magicid.training import lora
-from magicid.training.reconstruction import Clips, learn, reconstruction
+from magicid.stages.finetune import Finetune
+from magicid.training.reconstruction import Clips, reconstruction
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class DreamboothLoraPrior:
         videos = [video for video in run.dir.read("sample", Video) if video.origin == "base"]
         if not videos:
             raise DataError(f"{run.dir.root}: the repository has no clips of the base model; set --sample.base-per-prompt.")
-        stage_one, family = Finetune.of(run), run.family
+        stage_one = Finetune.of(run)
         person = reconstruction(run, stage_one.learnt(run), stage_one.batch)
         others = Clips.of(run, [video.id for video in videos], [video.prompt for video in videos])
         prior = reconstruction(run, others, self.batch, "prior")
@@ -38,8 +37,4 @@ class DreamboothLoraPrior:
             own, kept = person(step, micro)[0], prior(step, micro)[0]
             return own + self.weight * kept, {"person": float(own.detach()), "prior": float(kept.detach())}
 
-        lora.add_adapter(family, NAME, stage_one.lora, run.common.seed)
-        with lora.using(family, NAME):
-            adapter = learn(run, "dreambooth_lora_prior", lora.parameters(family, NAME), loss, stage_one.loop(self.steps))
-        lora.remove_adapter(family, NAME)
-        return [adapter]
+        return [stage_one.train(run, "dreambooth_lora_prior", loss, self.steps)]

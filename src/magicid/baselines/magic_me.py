@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from magicid.core.device import device_of
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.perception.subject import Head, Masks, subject_masks
@@ -67,5 +68,5 @@ def said_with_keywords(prompt: str, trigger: str, count: int) -> str:
 
 def load_rows(run: Run, tensors: dict[str, Tensor]) -> keywords.Rows:
     """Saved rows, on the family's device, to speak with and not to learn."""
-    device = next(run.family.transformer.parameters()).device
+    device = device_of(run.family.transformer)
     return {name: nn.Parameter(tensor.to(device), requires_grad=False) for name, tensor in sorted(tensors.items())}

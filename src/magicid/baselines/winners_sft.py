@@ -8,6 +8,7 @@ from magicid.core.run import Run
 from magicid.training import lora
 from magicid.training.adapters import load_adapter, weakened
 from magicid.training.loop import LoopSettings
+from magicid.training.recompute import recomputing
 from magicid.training.reconstruction import Clips, learn, reconstruction
 
 NAME = "winners_sft"
@@ -29,7 +30,8 @@ class WinnersSft:
         winners = Clips.of(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
         loss = reconstruction(run, winners, self.batch, NAME)
         load_adapter(run, NAME, weakened(run, NAME, run.dir.read("distill", Adapter)[0], self.start_strength))
-        with lora.using(family, NAME):
+        level = run.dir.settings().get("optimize.recompute", "nothing")
+        with lora.using(family, NAME), recomputing(family.transformer, level):
             settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
             adapter = learn(run, NAME, lora.parameters(family, NAME), loss, settings)
         lora.remove_adapter(family, NAME)

@@ -15,6 +15,11 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def device_of(network: torch.nn.Module) -> torch.device:
+    """Where a network is, by its first weights."""
+    return next(network.parameters()).device
+
+
 def deterministic(asked: bool | None) -> None:
     """Let torch use kernels only that give the same bits every time, on the same hardware; None: on a CPU."""
     wanted = device().type == "cpu" if asked is None else asked

@@ -47,9 +47,9 @@ class FlowMatching:
         return times
 
 
-def scaled_linear(start: float = 0.00085, end: float = 0.012, levels: int = 1000) -> tuple[float, ...]:
-    """a of each level where the roots of beta, the noise added from one level to the next, are evenly spaced."""
-    betas = torch.linspace(start**0.5, end**0.5, levels, dtype=torch.float64) ** 2
+def scaled_linear() -> tuple[float, ...]:
+    """a of each of 1000 levels where the roots of beta, the noise added from one level to the next, are evenly spaced."""
+    betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
     return tuple(torch.cumprod(1 - betas, 0).tolist())
 
 

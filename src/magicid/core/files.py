@@ -134,17 +134,22 @@ def append_line(path: Path, line: str, sync: bool = False) -> None:
             raise
 
 
+def nearest(path: Path) -> Path:
+    """A path if it exists, else the nearest on the way to it that does."""
+    return next(there for there in (path.absolute(), *path.absolute().parents) if there.exists())
+
+
 def refuse_unwritable(folder: Path) -> None:
     """`UsageError` where a folder cannot be made, or nothing written into it."""
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise UsageError(f"{folder}: {nearest} cannot be written; choose another --out.")
+    there = nearest(folder)
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UsageError(f"{folder}: {there} cannot be written; choose another --out.")
 
 
 def writable(path: Path) -> bool:
     """Whether a file can be put there; folders on the way to it may be missing."""
-    nearest = next((parent for parent in path.absolute().parents if parent.exists()), path)
-    return not path.is_dir() and nearest.is_dir() and os.access(nearest, os.W_OK)
+    there = nearest(path.parent)
+    return not path.is_dir() and there.is_dir() and os.access(there, os.W_OK)
 
 
 def no_room(error: BaseException) -> bool:
@@ -156,8 +161,7 @@ def no_room(error: BaseException) -> bool:
 
 def disk_full(path: Path) -> ResourceError:
     """What to say when a write found no room."""
-    nearest = next((parent for parent in path.absolute().parents if parent.exists()), Path("/"))
-    free = shutil.disk_usage(nearest).free
+    free = shutil.disk_usage(nearest(path.parent)).free
     return ResourceError(f"{path}: the disk is full, {_size(free)} left; free some space and run the same command again.")
 
 

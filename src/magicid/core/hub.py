@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from magicid.core.errors import DataError, ResourceError
+from magicid.core.files import nearest
+from magicid.core.weights import PICKLES
 
 KEPT = (".json", ".txt", ".model", ".jinja", ".safetensors")  # configurations, tokenizers and their templates, weights
 VARIANT = re.compile(r"\.(fp16|bf16|fp32|non_ema)[.-]")  # the same weights once more
-PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def is_id(name: str) -> bool:
@@ -85,8 +86,7 @@ def _preflight(name: str, size: int, cache: Path, info: Any) -> None:
 
     if said := check_device(size):
         _say(said)
-    nearest = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    free = shutil.disk_usage(nearest).free
+    free = shutil.disk_usage(nearest(cache)).free
     if free < size:
         raise ResourceError(
             f"{name}: {size / 1e9:.1f} GB to download, the disk of {cache} has {free / 1e9:.1f} left; free some space, or set "

@@ -139,6 +139,11 @@ class Observation:
     fps: float
     faces: list[Face | None]  # the tracked person, frame by frame
 
+    @property
+    def heads(self) -> list[tuple[float, float, float, float] | None]:
+        """The person's head, as a box, in each frame."""
+        return [None if face is None else face.box for face in self.faces]
+
 
 @dataclass(frozen=True)
 class Measured:

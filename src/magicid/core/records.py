@@ -56,7 +56,7 @@ class Video(Record):
     """One clip: its file, its latents, and how it was made."""
 
     id: str
-    origin: str  # "static", "finetuned", "base", "magicid", or one of `STRANGERS`
+    origin: str  # who drew it: "base", "finetuned", "joined", "policy", "magicid", of `STRANGERS`, or a method's or stage's name
     prompt: str
     seed: int
     strength: float  # of the adapter: 0 is the base model

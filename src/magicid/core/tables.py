@@ -56,13 +56,7 @@ EXPORTS = {
     "ltx": "magicid.export.ltx:exported",
     "hunyuan_video15": "magicid.export.hunyuan_video15:exported",
 }
-IMPORTS = {  # the inverses of the exports
-    "wan": "magicid.export.wan:imported",
-    "hunyuan_video": "magicid.export.hunyuan_video:imported",
-    "cogvideox": "magicid.export.cogvideox:imported",
-    "ltx": "magicid.export.ltx:imported",
-    "hunyuan_video15": "magicid.export.hunyuan_video15:imported",
-}
+IMPORTS = {name: place.replace(":exported", ":imported") for name, place in EXPORTS.items()}  # their inverses
 EXPERIMENTS = {
     "base_quality": "magicid.experiments.base_quality:BaseQuality",
     "hpo_failure_modes": "magicid.experiments.hpo_failure_modes:HpoFailureModes",

@@ -75,7 +75,7 @@ def read_weights(path: Path, sha256_hex: str | None = None) -> "dict[str, Tensor
         raise DataError(f"{path}: cannot be read ({str(error)[:200]}); {_RULE}") from error
 
 
-def write_weights(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[str, str] | None = None) -> str:
+def write_weights(path: Path, tensors: "Mapping[str, Tensor]") -> str:
     """Publish tensors (on any device) as one file; returns its sha256.
 
     `DataError` where one is not finite, or where what was written does not read back as it was.
@@ -87,7 +87,7 @@ def write_weights(path: Path, tensors: "Mapping[str, Tensor]", metadata: dict[st
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
     def write(target: Path) -> None:
-        save_file(kept, target, metadata)
+        save_file(kept, target)
         found = load_file(target)
         if found.keys() != kept.keys() or not all(torch.equal(found[name], kept[name]) for name in kept):
             raise DataError(f"{path}: does not read back as it was written; look at the disk, then run the same command again.")

@@ -165,8 +165,8 @@ def _people(clips: Frames) -> _People:
         if len(faces):
             mean = faces.mean(0)
             means.append(mean / np.linalg.norm(mean))
-        measure = subject_motion(clip, [None if f is None else f.box for f in seen.faces], FPS)
-        motions.append(float("nan") if measure.value is None else measure.value)
+        measure = subject_motion(clip, seen.heads, FPS)
+        motions.append(measure.value if measure.state == "measured" else math.nan)  # without a head nothing is known either
     return _People(float(np.mean(within)), _likeness(np.array(means)), float(np.mean(covered)), motions)
 
 
@@ -182,10 +182,10 @@ def _mean(values: Iterable[float]) -> float:
     return float(np.mean(found)) if found else math.nan
 
 
-def contact_sheet(clips: Frames, columns: int = 4, shown: tuple[int, ...] = (0, 4, 8, 12, 16)) -> NDArray[np.uint8]:
-    """Rows of clips, `columns` a row where there are so many, five frames of each side by side, twice enlarged."""
-    strips = [np.concatenate([clip[i] for i in shown], 1) for clip in clips]
-    columns = min(columns, len(strips))
+def contact_sheet(clips: Frames) -> NDArray[np.uint8]:
+    """Rows of clips, four a row where there are so many, every fourth frame of each side by side, twice enlarged."""
+    strips = [np.concatenate(list(clip[:17:4]), 1) for clip in clips]
+    columns = min(4, len(strips))
     strips += [np.full_like(strips[0], 255)] * (-len(strips) % columns)
     edge = np.full((strips[0].shape[0], 4, 3), 255, np.uint8)
     rows = [

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from magicid._version import __version__
 from magicid.core import tables
+from magicid.core.device import device_of
 from magicid.core.errors import DataError, out_of_memory
 from magicid.core.experts import networks
 from magicid.core.files import publish, sha256, text_digest
@@ -130,7 +131,7 @@ def verify(family: Family, name: str, path: Path, shown: Path | None = None, *ot
     shown = shown or path
     geometry = family.geometry
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
-    device = next(family.transformer.parameters()).device
+    device = device_of(family.transformer)
     times = torch.tensor([0.999, 0.001] if others else [0.5])  # of both experts, wherever they part
     x, t = noise((len(times), *shape), 0, "export").to(device), times.to(device)
     condition = family.encode_prompts([""] * len(times))
@@ -170,7 +171,7 @@ def _unround(family: Family, *files: Path) -> None:
 
     A LoRA of fp32 in bf16 is another by a few thousandths, and in fp8 mostly zeros: what is compared is the file.
     """
-    parameters, where = lora.parameters(family, LOADED), next(family.transformer.parameters()).device
+    parameters, where = lora.parameters(family, LOADED), device_of(family.transformer)
     stock, values = getattr(family.pipeline, "lora_state_dict", None), dict[str, Tensor]()
     for slot, file in zip(slot_files(family, files[0]), files, strict=False):
         read = stock(str(file.parent), weight_name=file.name) if stock else load_file(file)

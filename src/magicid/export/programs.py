@@ -37,7 +37,6 @@ class Comfy:
     model: str  # in models/diffusion_models
     text: tuple[str, dict[str, str]]  # the loader of the text encoders, and its inputs
     vae: str  # in models/vae
-    latent: str = "EmptyHunyuanLatentVideo"  # the node that knows the latents' shape
     embedded: str = ""  # the pipeline's argument that is guidance as an input of the network; "": none
 
 

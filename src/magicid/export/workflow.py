@@ -44,7 +44,7 @@ def workflow(recipe: Recipe) -> dict[str, Node] | None:
         positive = add("FluxGuidance", "embedded guidance", conditioning=positive, guidance=guidance)
     negative = add("CLIPTextEncode", "negative prompt", text="", clip=clip)
     size = {"width": recipe.width, "height": recipe.height, "length": recipe.frames}
-    latent = add(comfy.latent, "size", **size, batch_size=1)
+    latent = add("EmptyHunyuanLatentVideo", "size", **size, batch_size=1)
     for first, last, scale in _legs(recipe):
         latent = add(
             "KSamplerAdvanced",

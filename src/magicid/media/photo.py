@@ -53,6 +53,11 @@ def find_photos(folder: Path) -> list[Path]:
     return photos
 
 
+def other_files(folder: Path) -> list[Path]:
+    """What lies beside the photos of a folder and is not looked at: files of other suffixes by name, but for hidden ones."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() not in SUFFIXES and p.is_file() and p.name[0] != ".")
+
+
 def read_photo(path: Path) -> NDArray[np.uint8]:
     """(H, W, 3) RGB: turned as its EXIF says, alpha over white, 16 bits scaled to 8."""
     try:

@@ -13,10 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from magicid.core.files import publish_text
+from magicid.media.photo import SUFFIXES, other_files
 from magicid.metrics.page import embedded, rendered
 from magicid.perception.expression import SMILING
-from magicid.perception.look import CLOSE_UP, Look, count, short
+from magicid.perception.look import CLOSE_UP, HELD_OUT, Look, count, short
 
+MOST_NAMES = 8  # of files that are not looked at
 LEGEND = (
     "px: height of the face in the photo. sharp: variance of the face's Laplacian. pose: yaw (+ to the picture's right), pitch"
     " (+ down), roll (+ clockwise) in degrees, from five landmarks: yaw is right to about 10, pitch to about 20. expression:"
@@ -33,6 +35,18 @@ def print_intake(console: Console, looks: Sequence[Look]) -> None:
     console.print(table)
     for line in (sentence(looks), *advice(looks)):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_others(console: Console, folder: Path) -> None:
+    """Print one line that names the files beside the photos that are not looked at; nothing where there are none."""
+    parts = [part for part in (folder, folder / HELD_OUT) if part.is_dir()]
+    names = [" ".join(path.relative_to(folder).as_posix().split()) for part in parts for path in other_files(part)]
+    if names:
+        more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+        said = (
+            f"not looked at: {', '.join(names[:MOST_NAMES])}{more}; photos end in {', '.join(SUFFIXES)}. Export others as JPEG."
+        )
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 def _cells(look: Look) -> list[str]:

@@ -22,11 +22,10 @@ from magicid.training.log import Log
 
 R = TypeVar("R", bound=Record)
 
-LABELS = {"base": "Base model", "finetuned": "Fine-tuned", "magicid": "MagicID", "ceiling": "Ceiling"}  # in this order
+LABELS = {"base": "Base model", "finetuned": "Fine-tuned", "magicid": "MagicID"}  # in this order
 METHODS = ("base", "finetuned", "magicid")
 PHRASES = {"magicid": "with MagicID", "finetuned": "after fine-tuning alone", "base": "from the base model"}
 TRAINING = {"finetune": "Fine-tuning", "distill": "Distillation", "optimize": "Preference optimisation"}
-LOWER_IS_BETTER = ("frechet", "fid", "fvd")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class Cell:
     """One figure of the table."""
 
     metric: Metric
-    best: bool  # of the methods, the ceiling not counted
-    share: float | None  # of the ceiling
+    best: bool  # of the methods
 
 
 def write_report(run_dir: RunDir) -> Path:
@@ -77,21 +75,18 @@ def write_report(run_dir: RunDir) -> Path:
 
 
 def result_table(metrics: Sequence[Metric]) -> tuple[list[str], dict[str, list[Cell | None]]]:
-    """Columns in the order they were measured; rows by method, the ceiling last."""
+    """Columns in the order they were measured; rows by method."""
     found = {(m.method, m.name): m for m in metrics}
     columns = list(dict.fromkeys(m.name for m in metrics))
-    order = [*METHODS, *(m.method for m in metrics if m.method != "ceiling"), "ceiling"]
-    rows = [method for method in dict.fromkeys(order) if any(m.method == method for m in metrics)]
+    order = dict.fromkeys([*METHODS, *(m.method for m in metrics)])
+    rows = [method for method in order if any(m.method == method for m in metrics)]
 
     def cell(method: str, name: str) -> Cell | None:
-        metric, lower = found.get((method, name)), name.startswith(LOWER_IS_BETTER)
+        metric = found.get((method, name))
         if metric is None or not math.isfinite(metric.value):
             return None
-        rivals = [m.value for m in metrics if m.name == name and m.method != "ceiling" and math.isfinite(m.value)]
-        best = method != "ceiling" and len(rivals) > 1 and metric.value == (min if lower else max)(rivals)
-        top = found.get(("ceiling", name))
-        share = metric.value / top.value if top and top.value > 0 and method != "ceiling" and not lower else None
-        return Cell(metric, best, share)
+        rivals = [m.value for m in metrics if m.name == name and math.isfinite(m.value)]
+        return Cell(metric, len(rivals) > 1 and metric.value == max(rivals))
 
     return columns, {method: [cell(method, name) for name in columns] for method in rows}
 
@@ -101,12 +96,7 @@ def summary(columns: Sequence[str], rows: dict[str, list[Cell | None]], photos: 
     parts = []
     for name in [name for name in ("identity", "motion", "prompt") if name in columns]:
         cells = {method: rows[method][columns.index(name)] for method in PHRASES if method in rows}
-        values = [
-            f"{cell.metric.value:.3f} {PHRASES[method]}"
-            + (f" ({cell.share:.0%} of the ceiling)" if cell.share is not None and method == "magicid" else "")
-            for method, cell in cells.items()
-            if cell
-        ]
+        values = [f"{cell.metric.value:.3f} {PHRASES[method]}" for method, cell in cells.items() if cell]
         if values:
             parts.append(f"{name} is {', '.join(values)}")
     start = f"One person from {photos} photo{'' if photos == 1 else 's'}"

@@ -1,7 +1,5 @@
 """What the report says of one video, by encoders that no reward has used."""
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,16 +19,12 @@ def video_metrics(
     used. nan where a figure could not be measured; a video without any face has identity 0.
     """
     identity = face_metrics(video, judges.face_report, references)
-    boxes = [None if face is None else face.box for face in video.faces]
-    measure = subject_motion(video.frames, boxes, video.fps, flow)
-    motion = {"failed": 0.0, "unmeasurable": math.nan}.get(measure.state, measure.value)
-    scene = scene_motion(video.frames, video.fps, flow).value
     steps = np.linspace(0, len(video.frames) - 1, 3).round().astype(int)
     early, late = video.frames[: steps[1] + 1], video.frames[steps[1] :]
     halves = judges.text_report.embed_video([early, late])
     return identity | {
-        "motion": math.nan if motion is None else motion,
-        "scene_motion": math.nan if scene is None else scene,
+        "motion": subject_motion(video.frames, video.heads, video.fps, flow).value,
+        "scene_motion": scene_motion(video.frames, video.fps, flow).value,
         "top_flow": top_flow(video.frames, flow),
         "prompt": float(judges.text_report.similarity([video.frames], [video.prompt])[0]),
         "consistency": float(halves[0] @ halves[1]),

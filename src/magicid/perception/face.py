@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core.interfaces import Face, FaceDetector, FaceEncoder, Observation
+from magicid.core.records import Photo
+from magicid.core.run import Run
+from magicid.media.photo import read_photo
 
 # Left eye, right eye, nose tip, left and right mouth corner of an aligned crop, in crop sizes: ArcFace's at 112 pixels
 TEMPLATE = np.array([(38.29, 51.70), (73.53, 51.50), (56.03, 71.74), (41.55, 92.37), (70.73, 92.20)]) / 112
@@ -100,3 +103,8 @@ def reference_faces(images: Sequence[NDArray[np.uint8]], detector: FaceDetector,
     faces = [detector.detect(image[None])[0][0] for image in images]
     crops = [align(image, face.landmarks, encoder.crop_size) for image, face in zip(images, faces, strict=True)]
     return encoder.embed(np.stack(crops))
+
+
+def references_of(run: Run, photos: Sequence[Photo], encoder: FaceEncoder) -> NDArray[np.float32]:
+    """The same of photos of a run, whose detector finds the faces."""
+    return reference_faces([read_photo(run.file(photo.image)) for photo in photos], run.judges.detector, encoder)

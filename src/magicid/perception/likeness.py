@@ -24,11 +24,10 @@ class Likeness:
         """ "measured", "unmeasurable" where faces are all too small or turned away, "failed" where there is none."""
         return "measured" if self.judged.any() else "unmeasurable" if np.isfinite(self.cosines).any() else "failed"
 
-    def figures(self, quantile: float = 0.1) -> dict[str, float]:
+    def figures(self) -> dict[str, float]:
         """Shares of frames (coverage: judged, unjudged), and of the judged ones mean, p10, p50, slope per frame, fall.
 
-        `quantile` stands in the place of p10; fall is the first less the last. Where no frame is judged, all but the shares
-        are nan.
+        Fall is the first less the last. Where no frame is judged, all but the shares are nan.
         """
         seen = self.cosines[self.judged]
         shares = {"coverage": float(self.judged.mean()), "unjudged": float((np.isfinite(self.cosines) & ~self.judged).mean())}
@@ -36,7 +35,7 @@ class Likeness:
             return shares | dict.fromkeys(("mean", "p10", "p50", "slope", "fall"), float("nan"))
         return shares | {
             "mean": float(seen.mean()),
-            "p10": float(np.quantile(seen, quantile)),
+            "p10": float(np.quantile(seen, 0.1)),
             "p50": float(np.median(seen)),
             "slope": float(np.polyfit(np.flatnonzero(self.judged), seen, 1)[0]) if len(seen) > 1 else 0.0,
             "fall": float(seen[0] - seen[-1]),

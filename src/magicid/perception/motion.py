@@ -4,6 +4,7 @@ docs/paper.md says what is ours in it. Left out: following pixels through the cl
 same place) and a segmenter (subject.py tells the person by head box and colour).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,10 +38,10 @@ _SMOOTH = 0.15  # head heights over which motion is averaged before its directio
 
 @dataclass(frozen=True)
 class MotionMeasure:
-    """What was found; `value` is None unless the state is "measured"."""
+    """What was found."""
 
     state: Literal["measured", "failed", "unmeasurable"]  # failed: no person; unmeasurable: too little to see
-    value: float | None  # subject heights per second
+    value: float  # subject heights per second; failed: 0, unmeasurable: nan
     valid: float  # share of the subject's pixels, over all pairs, whose flow can be trusted; 0 where no head is seen
 
 
@@ -83,14 +84,14 @@ def subject_motion(
     index, rate = at_rate(len(frames), fps)
     found = [i for i, j in enumerate(index) if _seen(heads[j])]
     if not found:
-        return MotionMeasure("failed", None, 0.0)
+        return MotionMeasure("failed", 0.0, 0.0)
     scale = working_scale(*frames.shape[1:3])
     near = [min(found, key=lambda j: abs(i - j)) for i in range(len(index))]
     boxes = [cast(Head, tuple(scale * v for v in cast(Head, heads[index[j]]))) for j in near]
     pictures = np.stack([working_frame(frames[i]) for i in index])
     subject, background = subject_masks(pictures, boxes)
     if background.mean() < LEAST_BACKGROUND:
-        return MotionMeasure("unmeasurable", None, 0.0)
+        return MotionMeasure("unmeasurable", math.nan, 0.0)
     h = float(np.median([box[3] - box[1] for box in boxes]))
     return _measure(pictures, subject, background, set(found), h, rate, estimate)
 
@@ -127,7 +128,7 @@ def _measure(
         if p is not None and p.valid.any()
     ]
     if not speeds:
-        return MotionMeasure("unmeasurable", None, valid)
+        return MotionMeasure("unmeasurable", math.nan, valid)
     return MotionMeasure("measured", float(np.mean(speeds)) * rate / (SUBJECT_HEADS * h) * valid, valid)
 
 

@@ -1,10 +1,9 @@
 """Follow one person through a video: by place from frame to frame, by likeness where place does not tell.
 
-Who is followed begins at the face most like the references, where several people show, else at the best-scoring one. In
-a frame with several faces, or after a jump or an absence, those like the track come first (its cosine, not the
-largest face); where none is, the one that overlaps the last place most, unless it is clearly somebody else, as after a
-cut. A lone face that stays in its place is the person still, like or unlike: that a face turns into another's is for
-the judges to see.
+Following begins at the face most like the references where several people show, else at the best-scoring one. In a frame
+with several faces, or after a jump or an absence, faces like the track come first (by its cosine, not the largest face);
+where there is none, the one that overlaps the last place most, unless it is clearly somebody else, as after a cut. A lone
+face that stays in its place is still the person, like or unlike: that a face turns into another's is for the judges to see.
 """
 
 from collections.abc import Sequence

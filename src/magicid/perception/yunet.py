@@ -23,7 +23,7 @@ LEAST_SCORE = 0.88  # 40 photos of 8 people .935 and more, p5 .938; dogs .82
 LEAST_AGREEMENT = 0.5  # intersection over union; the same 40 photos .82 and more
 _SIDE = 640  # pixels of the longer side that YuNet sees: faces of 10 to 300 pixels are what it was trained for
 _GREY = 127
-_MARGIN = 0.5  # of a picture's sides, around it, where it is looked at again
+_MARGIN = 0.5  # of a picture's sides: the grey around it
 _WHAT = "a face detector"
 
 
@@ -61,7 +61,7 @@ class Rfb:
     The picture lies in the middle of grey: without the margin, faces that fill it are missed and dogs found.
     """
 
-    height, width, margin = 480, 640, 0.5
+    height, width = 480, 640
 
     def __init__(self, path: Path, least_score: float = 0.7) -> None:
         self.net = open_network(path, _WHAT, lambda: cv2.dnn.readNet(str(path)))
@@ -70,7 +70,7 @@ class Rfb:
     def __call__(self, frame: NDArray[np.uint8]) -> list[Box]:
         """The boxes of one picture; several may be of one face."""
         rows, columns = frame.shape[:2]
-        factor = min(self.height / rows, self.width / columns) / (1 + 2 * self.margin)
+        factor = min(self.height / rows, self.width / columns) / (1 + 2 * _MARGIN)
         h, w = max(1, round(rows * factor)), max(1, round(columns * factor))
         top, left = (self.height - h) // 2, (self.width - w) // 2
         canvas = np.full((self.height, self.width, 3), _GREY, np.uint8)
@@ -84,10 +84,10 @@ class Rfb:
 
 
 class Agreed:
-    """The faces of one detector that a second finds too, where their boxes overlap by `least` or more."""
+    """The faces of one detector that a second finds too, where their boxes overlap by `LEAST_AGREEMENT` or more."""
 
-    def __init__(self, first: FaceDetector, second: Finder, least: float = LEAST_AGREEMENT) -> None:
-        self.first, self.second, self.least = first, second, least
+    def __init__(self, first: FaceDetector, second: Finder) -> None:
+        self.first, self.second = first, second
 
     def detect(self, frames: Frames) -> list[list[Face]]:
         """The faces of each frame, best first."""
@@ -95,7 +95,7 @@ class Agreed:
 
     def _agreed(self, faces: list[Face], frame: NDArray[np.uint8]) -> list[Face]:
         boxes = self.second(frame) if faces else []
-        return [face for face in faces if any(overlap(face.box, box) >= self.least for box in boxes)]
+        return [face for face in faces if any(overlap(face.box, box) >= LEAST_AGREEMENT for box in boxes)]
 
 
 class Padded:

@@ -19,17 +19,16 @@ class IdentityReward:
 
     encoder: FaceEncoder
     references: NDArray[np.float32]
-    quantile: float = 0.1
     name: str = "identity"
 
     def __call__(self, video: Observation) -> Measured:
-        """The quantile over the frames that can be judged, times their share (coverage).
+        """The tenth percentile over the frames that can be judged, times their share (coverage).
 
         "failed" with 0 where no frame has a face, "unmeasurable" where faces are all too small or turned away. Frames
         with such a face ("unjudged") are no likeness and no stranger, but they do not earn anything either.
         """
         likeness = likeness_of(video, self.encoder, self.references)
-        figures = likeness.figures(self.quantile)
+        figures = likeness.figures()
         if likeness.state != "measured":
             shares = {name: figures[name] for name in ("coverage", "unjudged")}
             return Measured(likeness.state, 0.0 if likeness.state == "failed" else math.nan, shares)

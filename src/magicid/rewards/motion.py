@@ -1,6 +1,5 @@
 """Motion reward: how fast the person moves against the background; the score stage caps it at the base model's p75."""
 
-import math
 from dataclasses import dataclass
 
 from magicid.core.interfaces import FlowEstimator, Measured, Observation
@@ -17,9 +16,6 @@ class MotionReward:
 
     def __call__(self, video: Observation) -> Measured:
         """The states are those of `subject_motion`: no person is "failed", too little to see "unmeasurable"."""
-        boxes = [None if face is None else face.box for face in video.faces]
-        measure = subject_motion(video.frames, boxes, video.fps, self.flow)
+        measure = subject_motion(video.frames, video.heads, video.fps, self.flow)
         details = {"valid": measure.valid, "top_flow": top_flow(video.frames, self.flow)}
-        if measure.value is None:
-            return Measured(measure.state, 0.0 if measure.state == "failed" else math.nan, details)
         return Measured(measure.state, measure.value, details)

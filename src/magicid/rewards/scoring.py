@@ -20,7 +20,7 @@ from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.media.video import read_video
-from magicid.perception.face import reference_faces
+from magicid.perception.face import references_of
 from magicid.perception.optical_flow import estimator
 from magicid.perception.tracking import observe
 from magicid.rewards.calibration import calibrate
@@ -55,8 +55,7 @@ class Scoring:
     def measured(self, run: Run, stage: str, sources: Sequence[Video | Photo]) -> list[records.Score]:
         """Raw rewards of videos and of static videos, in their order; each is entered in the stage's journal."""
         judges, photos, fps = run.judges, run.photos(), run.family.geometry.fps
-        images = [read_photo(run.file(photo.image)) for photo in photos]
-        references = reference_faces(images, judges.detector, judges.face_reward)
+        references = references_of(run, photos, judges.face_reward)
         flow, journal = estimator(self.flow, self.flow_weights), Journal(run.dir, stage)
         done = {source.id: score for source in sources if (score := journal.get(records.Score, source.id))}
         left = [source for source in sources if source.id not in done]

@@ -13,9 +13,8 @@ from magicid.core.files import publish_text
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
-from magicid.media.photo import read_photo
 from magicid.media.video import read_video
-from magicid.perception.face import reference_faces
+from magicid.perception.face import references_of
 from magicid.perception.optical_flow import estimator_of
 from magicid.perception.tracking import observe
 from magicid.rewards.identity import IdentityReward
@@ -93,8 +92,7 @@ def _point(run: Run, stage: str, step: int, adapter: Adapter, count: int, sampli
 def mean_rewards(run: Run, videos: Sequence[Video]) -> Point:
     """Of clips; those that cannot be measured are left out."""
     judges = run.judges
-    images = [read_photo(run.file(photo.image)) for photo in run.photos()]
-    references = reference_faces(images, judges.detector, judges.face_reward)
+    references = references_of(run, run.photos(), judges.face_reward)
     rewards = (IdentityReward(judges.face_reward, references), MotionReward(estimator_of(run.dir.settings())))
     fps, known = run.family.geometry.fps, (judges.face_reward, references)
     seen = [

@@ -75,7 +75,6 @@ class Choice:
 
     def choose(self, videos: Sequence[Scored]) -> tuple[list[Candidate], list[Candidate]]:
         """Identity pairs, then dynamic pairs, none of which is an identity pair already."""
-        self.check()
         clips, (threshold, floor) = _clips(videos), self._limits(videos)
         if self.rule == "paper":
             identity = paper_identity_pairs(videos, self.identity, threshold, floor)

@@ -13,7 +13,7 @@ class Scored:
     """One video with its calibrated rewards, 1..10."""
 
     id: str
-    origin: str  # "static", "finetuned" or "base"
+    origin: str  # of its clip: "base", "finetuned" or "policy"; "static" for a photo
     prompt: str
     identity: float
     motion: float

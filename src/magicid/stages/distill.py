@@ -1,11 +1,12 @@
 """Stage one's adapter learns to change the head alone: scene, clothes and motion stay those of the base model. Ours.
 
-The base model draws a clip of each prompt. From the same noise it is drawn again with the adapter at work where that clip
-shows the head, and nowhere else: the person's face on the base model's motion. On these clips a copy of the adapter learns,
-at every noise level, to say what the two say of their prompts together. It is a LoRA like any other then, and needs no region.
+The base model draws a clip of each prompt. From the same noise a second clip is drawn with the adapter at work only where
+the first shows the head. On these joined clips a copy of the adapter learns, at every noise level, to predict what the
+adapter predicts on the head and what the base model predicts elsewhere. What comes out is an ordinary LoRA and needs no
+region.
 
-A share of what it learns is the base model's clips, told of somebody else, as the base model itself draws them: strangers
-are to stay strangers.
+A share of what it learns is the base model's own clips, told of somebody else, on which it is to predict what the base model
+predicts: strangers are to stay strangers.
 """
 
 from collections.abc import Sequence
@@ -128,7 +129,10 @@ class Distill:
         asked = [(prompt, i) for prompt in run.prompts() for i in range(self.per_prompt)]
         seeds = [item_seed(run.common.seed, "distill", prompt.id, i) for prompt, i in asked]
         names = [f"{origin}-{prompt.number}-{i}" for prompt, i in asked]
-        return [Wanted(name, origin, p.text, seed, None) for name, (p, _), seed in zip(names, asked, seeds, strict=True)]
+        strength = float(origin == "joined")  # recorded alone: without a name no adapter is chosen
+        return [
+            Wanted(name, origin, p.text, seed, None, strength) for name, (p, _), seed in zip(names, asked, seeds, strict=True)
+        ]
 
     def loss(self, run: Run, clips: Clips, heads_NFHW: Tensor) -> Loss:
         """Of each step: how far the student is from the teacher where the head is (1), and from the base model elsewhere."""

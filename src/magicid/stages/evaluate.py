@@ -16,12 +16,11 @@ from magicid.core.records import STRANGERS, Metric, Value, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.export.result import NAMES, export_result
-from magicid.media.photo import read_photo
 from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.leakage import MOST, leakage
 from magicid.metrics.video import face_metrics, video_metrics
-from magicid.perception.face import reference_faces
+from magicid.perception.face import references_of
 from magicid.perception.optical_flow import estimator_of
 from magicid.perception.tracking import observe
 
@@ -67,8 +66,7 @@ class Evaluate:
 
 def gallery(run: Run) -> NDArray[np.float32]:
     """Embeddings (R, D) of the report's photos by the report's encoder."""
-    images = [read_photo(run.file(photo.image)) for photo in run.gallery()]
-    return reference_faces(images, run.judges.detector, run.judges.face_report)
+    return references_of(run, run.gallery(), run.judges.face_report)
 
 
 def _metrics(method: str, videos: Sequence[Video], values: dict[str, dict[str, float]]) -> list[Metric]:

@@ -1,11 +1,12 @@
 """Stage one of MagicID: a LoRA learns the person by reconstructing each photo, as a video that stands still or as one frame."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 from magicid.core.checks import at_least, one_of, positive
+from magicid.core.errors import DataError
 from magicid.core.files import sha256
 from magicid.core.records import Adapter
 from magicid.core.run import Run
@@ -14,12 +15,12 @@ from magicid.core.weights import check_weights
 from magicid.export.read_lora import start_from
 from magicid.perception.subject import head_masks
 from magicid.training import lora
-from magicid.training.loop import LoopSettings
+from magicid.training.loop import LoopSettings, Loss
 from magicid.training.recompute import Level, recomputing
-from magicid.training.reconstruction import STAGE_ONE, Clips, learn, reconstruction
+from magicid.training.reconstruction import DRAWS, Clips, learn, reconstruction
 from magicid.training.stills import stills
 
-NAME = "stage_one"
+ADAPTER = "stage_one"  # its name in the family, by which its first weights are drawn
 START_SHA256 = "finetune.start_sha256"
 
 
@@ -44,7 +45,8 @@ class Finetune:
     @classmethod
     def of(cls, run: Run) -> "Finetune":
         """What a run's stage one was made with."""
-        return filled(cls, run.dir.settings(), "finetune.")
+        made = filled(cls, run.dir.settings(), "finetune.")
+        return replace(made, start=Path(made.start)) if made.start else made
 
     def learnt(self, run: Run) -> Clips:
         """The photos as this stage learns them."""
@@ -77,16 +79,25 @@ class Finetune:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
-        clips, family = self.learnt(run), run.family
-        loss = reconstruction(run, clips, self.batch)
+        clips = self.learnt(run)
 
         def held(step: int) -> list[str]:
-            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, STAGE_ONE, step, 0)]
+            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, DRAWS, step, 0)]
 
-        lora.add_adapter(family, NAME, self.lora, run.common.seed)
+        return [self.train(run, "finetune", reconstruction(run, clips, self.batch), self.steps, held)]
+
+    def train(
+        self, run: Run, folder: str, loss: Loss, steps: int, held: Callable[[int], Sequence[str]] = lambda step: ()
+    ) -> Adapter:
+        """Train an adapter from where this stage's begins, in a folder of the run; `held` says what a step learns from."""
+        family = run.family
+        lora.add_adapter(family, ADAPTER, self.lora, run.common.seed)
         if self.start:
-            start_from(run, NAME, self.start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
-        with lora.using(family, NAME), recomputing(family.transformer, self.recompute):
-            adapter = learn(run, "finetune", lora.parameters(family, NAME), loss, self.loop(self.steps), batch=held)
-        lora.remove_adapter(family, NAME)
-        return [adapter]
+            check_weights(self.start)
+            if run.dir.settings().get(START_SHA256, digest := sha256(self.start)) != digest:
+                raise DataError(f"{self.start}: not the file that this run's stage one began with; bring that one back.")
+            start_from(run, ADAPTER, self.start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
+        with lora.using(family, ADAPTER), recomputing(family.transformer, self.recompute):
+            adapter = learn(run, folder, lora.parameters(family, ADAPTER), loss, self.loop(steps), batch=held)
+        lora.remove_adapter(family, ADAPTER)
+        return adapter

@@ -110,7 +110,6 @@ class Optimize:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `optimize/adapter.safetensors`."""
-        self.check()
         family = run.family
         start = weakened(run, "optimize", run.dir.read("distill", Adapter)[0], self.start_strength)
         for name in (POLICY, REFERENCE):

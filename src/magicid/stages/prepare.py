@@ -20,7 +20,7 @@ from magicid.core.run_dir import RunDir
 from magicid.core.weights import write_weights
 from magicid.media.photo import find_photos, write_png
 from magicid.media.video import to_tensor
-from magicid.metrics.intake import described, print_intake
+from magicid.metrics.intake import described, print_intake, print_others
 from magicid.perception.intake import examine
 from magicid.perception.look import HELD_OUT, Look, count
 
@@ -45,7 +45,9 @@ class Prepare:
         """
         photos, geometry = run.common.photos, run.family.geometry
         run.family.latents_shape(geometry.frames, geometry.height, geometry.width)  # of clips that cannot be, nothing is made
-        if (found := len(find_photos(photos))) < self.least_photos:
+        found = len(find_photos(photos))
+        print_others(run.console, photos)
+        if found < self.least_photos:
             raise DataError(
                 f"{photos}: {count(found, 'photo')}; need at least {self.least_photos}. Add photos of the same person."
             )

@@ -56,7 +56,6 @@ class Prompts:
 
     def run(self, run: Run) -> Sequence[Prompt]:
         """Write both sets; the evaluation's prompts do not occur in the repository."""
-        self.check()
         texts, total = self._texts(run.common), self.repository + self.evaluation
         splits = ["repository"] * self.repository + ["evaluation"] * self.evaluation
         chosen = list(zip(texts, splits, strict=False))

@@ -10,7 +10,7 @@ from typing import Any
 
 LEAST = 20  # steps that are needed to judge by
 SPIKE = 5.0  # times the median of the steps before
-UNLEARNT = 0.1  # of the reference's error, by which the winners' has risen; .07 was over-trained on a small model
+UNLEARNT = 0.1  # rise of the winners' error, as a share of the reference's; a late alarm: a small model was over-trained at .07
 
 
 def alarm(recent: Sequence[dict[str, Any]]) -> str | None:

@@ -13,7 +13,7 @@ from magicid.core.placement import blocks, guests, transformers
 
 GIB = 2**30
 BYTES = {"fp32": 4, "bf16": 2, "fp8": 1, "int8": 1}  # a weight of a block; elsewhere fp8 and int8 are bf16
-AT_WORK = 2  # blocks whose weights are there at once: the one at work, and the next one or the last, which is not computed again
+AT_WORK = 2  # blocks with weights there at once: the one at work, and the next, or in training the last, which is kept whole
 TRAINED = 4  # copies of an adapter that is trained, in fp32: itself, its gradient, Adam's two moments
 Part = Literal["transformer", "encoders", "autoencoder"]
 

@@ -19,6 +19,7 @@ from magicid.core.files import TEMPORARY, publish_text, sha256, sync_folder
 from magicid.core.weights import check_finite, read_weights, write_weights
 
 Groups = dict[str, dict[str, Tensor]]
+KEPT = 2  # checkpoints of a training; while one is written there is one more
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Checkpoint:
     groups: Groups
 
 
-def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
-    """Publish a checkpoint under `folder`, then prune to the newest `keep`.
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Publish a checkpoint under `folder`, then prune to the newest `KEPT`.
 
     `DataError` where a tensor is not finite, or where what was written does not read back as it was.
     """
@@ -48,19 +49,19 @@ def save(folder: Path, checkpoint: Checkpoint, keep: int = 2) -> Path:
     temporary.rename(final)
     sync_folder(folder)
     reach("saved", final.name)
-    for old in _superfluous(folder, final, keep):
+    for old in _superfluous(folder, final):
         gone = old.rename(old.with_name(f"{TEMPORARY}{old.name}"))  # never a half of one under its own name
         reach("prune", old.name)
         shutil.rmtree(gone)
     return final
 
 
-def _superfluous(folder: Path, final: Path, keep: int) -> list[Path]:
-    """What is newer than `final`, which `latest` passed over, and what is older than the newest `keep` whole ones."""
+def _superfluous(folder: Path, final: Path) -> list[Path]:
+    """What is newer than `final`, which `latest` passed over, and what is older than the newest `KEPT` whole ones."""
     past = sorted((path for path in folder.glob("step-*") if path.name <= final.name), reverse=True)
     newer = [path for path in folder.glob("step-*") if path.name > final.name]
     whole = [path for path in past if path == final or _whole(path)]
-    return newer + ([path for path in past if path < whole[keep - 1]] if len(whole) >= keep else [])
+    return newer + ([path for path in past if path < whole[KEPT - 1]] if len(whole) >= KEPT else [])
 
 
 def _whole(path: Path) -> bool:

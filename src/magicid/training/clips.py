@@ -50,14 +50,14 @@ def make_clips(
 ) -> list[Video]:
     """Records of all wanted clips, in order; those that the journal holds whole are not drawn again.
 
-    `shown` is their size; None: that of the run's other clips. `predictor` gives what predicts in the family's place for a
-    batch; batches are then drawn one at a time, since it may switch adapters.
+    `shown` is their size; None: that of the run's other clips. `predictor(batch)` replaces `family.predict`; batches are
+    then drawn one at a time, since it may switch adapters.
     """
     family, geometry, negative = run.family, shown or run.clips(), run.negative
     shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
     journal = Journal(run.dir, stage)
     done: dict[str, Video] = {}
-    size = math.prod(shape) * 4 + geometry.frames * geometry.height * geometry.width  # latents, and a mp4 at its largest
+    size = clip_bytes(shape, geometry)
     with run.bar(stage, len(wanted)) as bar:
         for clip in wanted:
             video = journal.get(Video, clip.id, run.path(stage, f"{clip.id}.safetensors"))
@@ -85,6 +85,11 @@ def make_clips(
                     done.update((video.id, video) for video in videos)
                     bar.advance(bar.task_ids[0], len(videos))
     return [done[clip.id] for clip in wanted]
+
+
+def clip_bytes(shape: tuple[int, ...], size: Geometry) -> int:
+    """Of a clip's latents of that shape in fp32, and of a mp4 at its largest."""
+    return math.prod(shape) * 4 + size.frames * size.height * size.width
 
 
 def sampling_of(run: Run) -> tuple[int, int, float | None]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from magicid.core.device import device_of
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Family
 from magicid.core.seeds import generator
@@ -33,7 +34,7 @@ def new_rows(family: Family, count: int, start: str, seed: int) -> Rows:
         if not ids:
             raise DataError(f"{start!r} has no token in text encoder {i}; start from another word.")
         spread = 0.1 * weight.std() * torch.randn(count, weight.shape[1], generator=generator(seed, "keywords", i))
-        device = next(family.transformer.parameters()).device
+        device = device_of(family.transformer)
         rows[f"encoder-{i}"] = nn.Parameter((weight[ids].mean(0) + spread).to(device))
     return rows
 

@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
+from magicid.core.device import device_of
 from magicid.core.errors import DataError
 from magicid.core.experts import networks
 from magicid.core.interfaces import Family
@@ -39,7 +40,7 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
             for network in networks(transformer):  # diffusers says so before it is true
                 network._hf_peft_config_loaded = hasattr(network, "peft_config")  # type: ignore[assignment]
             raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
-    where = next(family.transformer.parameters()).device
+    where = device_of(family.transformer)
     for parameter in parameters(family, name).values():  # beside a base in bf16, fp8, or in the host's memory
         parameter.data = parameter.data.to(where, torch.float32)
 
@@ -98,7 +99,10 @@ def weights(family: Family, name: str) -> dict[str, Tensor]:
 
 @contextmanager
 def using(family: Family, name: str | None, strength: float = 1.0) -> Iterator[None]:
-    """Let one adapter (None: the base alone) work inside the block, at a strength; only its weights take gradients."""
+    """Let one adapter (None: the base alone) work, at a strength; only its weights take gradients.
+
+    It works on after the block too, until another is chosen: a backward pass that computes activations again needs it.
+    """
     transformer: Any = family.transformer
     if getattr(transformer, "peft_config", None):
         if name is None or strength == 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from magicid.core.device import autocast
+from magicid.core.device import autocast, device_of
 from magicid.core.errors import DataError
 from magicid.core.files import require_room, sha256
 from magicid.core.interfaces import Condition, Family
@@ -16,13 +16,14 @@ from magicid.core.seeds import generator, item_seed, noise
 from magicid.core.weights import write_weights
 from magicid.training.adapters import save_adapter
 from magicid.training.alarms import alarm, best
+from magicid.training.checkpoint import KEPT
 from magicid.training.clips import read_latents
 from magicid.training.log import RECENT, Log
 from magicid.training.loop import LoopSettings, Loss, train
 from magicid.training.objectives import video_error
 from magicid.training.sampling import stack
 
-STAGE_ONE = "finetune"  # names the draws of stage one, and of those who go on with it
+DRAWS = "finetune"  # the name by which stage one draws, and those who go on with it
 SNAPSHOTS = 5  # kept on the way, evenly spaced
 NOTHING_LEARNT = 20  # steps after which an adapter that is still zero is an error
 
@@ -38,7 +39,7 @@ class Clips:
     ) -> None:
         self.ids = list(ids)
         self.latents, self.masks = latents, masks
-        self.device = next(run.family.transformer.parameters()).device
+        self.device = device_of(run.family.transformer)
         texts = sorted(set(prompts))
         self._rows = torch.tensor([texts.index(prompt) for prompt in prompts])
         self._conditions = stack([run.family.encode_prompts([text]) for text in texts])
@@ -78,7 +79,7 @@ def noised_prediction(family: Family, x0: Tensor, condition: Condition, seed: in
     return prediction, family.law.target(x0, eps, t)
 
 
-def reconstruction(run: Run, clips: Clips, batch: int, name: str = STAGE_ONE) -> Loss:
+def reconstruction(run: Run, clips: Clips, batch: int, name: str = DRAWS) -> Loss:
     """The loss of each step: mean error over `batch` clips drawn anew."""
 
     def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
@@ -113,9 +114,8 @@ def learn(
         return folder / "snapshots" / f"step-{step:08d}.safetensors"
 
     size = sum(p.numel() * p.element_size() for p in parameters.values())
-    each = 3 + (average is not None)  # sizes in a checkpoint: the adapter, Adam's two moments, the average
     there = [*folder.glob("checkpoints/step-*/*"), *(file for file in map(snapshot, kept) if file.exists())]
-    needed = (3 * each + SNAPSHOTS + 1) * size - sum(path.stat().st_size for path in there)
+    needed = kept_bytes(size, average is not None) - sum(path.stat().st_size for path in there)
     require_room(folder, needed, f"{stage}'s checkpoints and snapshots")
 
     zeros = [p for name, p in parameters.items() if "lora_B" in name]  # zero at first
@@ -145,6 +145,12 @@ def learn(
         )  # fmt: skip
     log.to_tensorboard(folder / "tensorboard")
     return save_adapter(run, stage, dict(parameters))
+
+
+def kept_bytes(size: int, average: bool = False) -> int:
+    """Of the checkpoints, snapshots and outcome of a training of so many bytes of weights, whose `average` may be kept too."""
+    each = 3 + average  # sizes in a checkpoint: the adapter, Adam's two moments, the average
+    return ((KEPT + 1) * each + SNAPSHOTS + 1) * size
 
 
 def snapshots(run: Run, stage: str) -> dict[int, Adapter]:

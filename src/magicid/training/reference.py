@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from magicid.core.device import autocast
+from magicid.core.device import autocast, device_of
 from magicid.core.interfaces import Family
 from magicid.training import lora
 from magicid.training.objectives import video_error
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 
 def see(family: Family, data: PairData, looks: Sequence[Look], draws: Draws) -> Seen:
     """One forward pass of the adapter at work."""
-    device, law = next(family.transformer.parameters()).device, family.law
+    device, law = device_of(family.transformer), family.law
     videos, prompts, taken = map(list, zip(*looks, strict=True))
     x0, eps, t = (tensor.to(device) for tensor in (data.latents[videos], draws.eps[taken], draws.t[taken]))
     with autocast(device):

@@ -6,7 +6,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from magicid.core.device import autocast
+from magicid.core.device import autocast, device_of
 from magicid.core.diffusion import ddim_step
 from magicid.core.interfaces import Condition, Family, Geometry, Predict
 from magicid.core.pulse import pulse
@@ -52,7 +52,7 @@ def sample(
     `predict` stands in the place of the family's.
     """
     predict = predict or family.predict
-    device = next(family.transformer.parameters()).device
+    device = device_of(family.transformer)
     geometry = family.geometry
     scale, after = guidances(geometry, guidance)
     x = torch.stack([noise(shape, seed, "sample") for seed in seeds]).to(device)

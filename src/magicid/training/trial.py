@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from magicid.core.device import device_of
 from magicid.core.interfaces import Family
 from magicid.core.records import Pair
 from magicid.core.seeds import noise
@@ -39,7 +40,7 @@ def finetune_step(family: Family, size: Size) -> float:
         condition = repeat(family.encode_prompts([PROMPT]), size.batch)
     lora.add_adapter(family, POLICY, size.adapter)
     clips = torch.stack([noise(size.shape, i, "trial") for i in range(size.batch)])
-    where = next(family.transformer.parameters()).device
+    where = device_of(family.transformer)
 
     def loss() -> torch.Tensor:
         return video_error(*noised_prediction(family, clips.to(where), condition, 0, "trial")).mean()
