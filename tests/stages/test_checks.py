@@ -33,7 +33,6 @@ REFUSED: dict[str, dict[str, list[Any]]] = {
         "draws": [-1],
         "loss": ["l2"],
         "times": ["late"],
-        "start_strength": [0.0],
         "rounds": [0, 5001],
         "round_clips": [0],
         "validate": [-1],

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
@@ -16,13 +15,13 @@ from magicid.core.diffusion import FlowMatching, VariancePreserving
 from magicid.core.errors import Interrupted, UsageError
 from magicid.core.files import sha256
 from magicid.core.interfaces import Family
-from magicid.core.records import Adapter, Pair, Video
+from magicid.core.records import Pair, Video
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import noise
 from magicid.stages.optimize import Optimize
 from magicid.training import lora, timesteps
-from magicid.training.adapters import load_adapter, save_adapter
+from magicid.training.adapters import save_adapter
 from magicid.training.log import Log
 from magicid.training.pair_data import PairData
 from tests.families.tiny import adapter, tiny_family
@@ -37,7 +36,6 @@ KINDS: dict[str, Optimize] = {
     "ema": replace(STAGE, reference="ema", reference_decay=0.7, chunk=2),
     "bank": replace(STAGE, draws=2, chunk=1, share=2, recompute="attention"),
     "guarded": replace(STAGE, loser_safeguard=0.5, winner_guard=1.0, logit_clamp=2.0, times="stratified", times_by_kind=True),
-    "weakened": replace(STAGE, start_strength=0.5),
     "automatic beta": replace(STAGE, beta=0.0, times="logit_normal"),
 }
 
@@ -103,7 +101,7 @@ def test_stopped_in_the_middle_it_ends_as_if_it_had_not_been(
 
 def test_an_averaged_reference_starts_at_stage_one_and_follows_the_policy(family: Family, tmp_path: Path) -> None:
     average = optimize(family, tmp_path / "ema", KINDS["ema"])
-    frozen = optimize(family, tmp_path / "frozen", replace(KINDS["ema"], reference="stage_one"))
+    frozen = optimize(family, tmp_path / "frozen", replace(KINDS["ema"], reference="start"))
     assert average[0] == frozen[0] and average[0]["margin"] == 0
     assert average[-1]["reference_win"] != frozen[-1]["reference_win"]
     start, end, mean = (
@@ -114,21 +112,6 @@ def test_an_averaged_reference_starts_at_stage_one_and_follows_the_policy(family
     )  # fmt: skip
     assert sum(float((end[n] - mean[n]).norm()) for n in end) < sum(float((end[n] - start[n]).norm()) for n in end)
     assert not list((tmp_path / "frozen").rglob("ema.safetensors"))
-
-
-def test_a_weakened_start_predicts_as_stage_one_at_that_strength(family: Family, tmp_path: Path) -> None:
-    optimize(family, tmp_path, replace(STAGE, steps=1, start_strength=0.25))
-    run = Run(RunDir(tmp_path), Common(tmp_path), Console(quiet=True))
-    run.family = family
-    x_t, t, condition = noise((1, *SHAPE), 0, "x"), torch.tensor([0.4]), family.encode_prompts(["a person waves"])
-    said = []
-    for file, strength in (("distill/adapter.safetensors", 0.25), ("optimize/start.safetensors", 1.0)):
-        load_adapter(run, "one", Adapter(file, sha256(run.file(file))))
-        with lora.using(family, "one", strength), torch.no_grad():
-            said.append(family.predict(x_t, t, condition))
-        lora.remove_adapter(family, "one")
-    run.dir.close()
-    torch.testing.assert_close(said[0], said[1])
 
 
 def test_automatic_beta_is_what_the_references_errors_say(family: Family, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from magicid.core.records import Adapter, Pair
 from magicid.core.run import Run
 from magicid.training import lora
-from magicid.training.adapters import load_adapter, weakened
+from magicid.training.adapters import load_adapter
 from magicid.training.loop import LoopSettings
 from magicid.training.recompute import recomputing
 from magicid.training.reconstruction import Clips, learn, reconstruction
@@ -22,14 +22,13 @@ class WinnersSft:
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4  # clips
-    start_strength: float = 1.0  # of the adapter that HPO begins with
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train that adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
         pairs, family = run.dir.read("pair", Pair), run.family
         winners = Clips.of(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
         loss = reconstruction(run, winners, self.batch, NAME)
-        load_adapter(run, NAME, weakened(run, NAME, run.dir.read("distill", Adapter)[0], self.start_strength))
+        load_adapter(run, NAME, run.dir.read("distill", Adapter)[0])
         level = run.dir.settings().get("optimize.recompute", "nothing")
         with lora.using(family, NAME), recomputing(family.transformer, level):
             settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)

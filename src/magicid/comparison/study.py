@@ -102,9 +102,8 @@ def dreambooth_lora(person: Person, name: str = "dreambooth_lora") -> Method:
 
 
 def start(person: Person, name: str = "start") -> Method:
-    """The adapter at the strength that HPO begins with: what HPO adds is measured from here."""
-    begun = person.run.dir.read("distill", Adapter)[0]
-    return Method(name, person.run, begun, person.pipeline.optimize.start_strength)
+    """The adapter that HPO begins with: what HPO adds is measured from here."""
+    return Method(name, person.run, person.run.dir.read("distill", Adapter)[0])
 
 
 def optimized(name: str, run: Run) -> Method:

@@ -78,7 +78,7 @@ class MainTable(Study):
             "dreambooth_lora": total,
             "dreambooth_lora_early": DreamboothLoraEarly(sample_steps=sample.steps, batch=sample.batch, guidance=sample.guidance),
             "magic_me": MagicMe(total.steps, learning_rate=KEYWORD_RATE[self.preset]),
-            "winners_sft": WinnersSft(hpo.steps, hpo.learning_rate, hpo.weight_decay, hpo.batch, hpo.start_strength),
+            "winners_sft": WinnersSft(hpo.steps, hpo.learning_rate, hpo.weight_decay, hpo.batch),
         }
         return found | ({"dreambooth_lora_prior": DreamboothLoraPrior(total.steps)} if self.priors else {})
 

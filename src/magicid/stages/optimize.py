@@ -23,7 +23,7 @@ from magicid.core.run import Run
 from magicid.core.seeds import item_seed
 from magicid.rewards.validation import most_motion, validate
 from magicid.training import lora
-from magicid.training.adapters import load_adapter, read_adapter, save_adapter, weakened
+from magicid.training.adapters import load_adapter, read_adapter, save_adapter
 from magicid.training.clips import sampling_of
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import Objective, automatic_beta
@@ -34,7 +34,7 @@ from magicid.training.reconstruction import learn, snapshots
 from magicid.training.timesteps import Drawing, Draws, Times
 
 Kind = Literal["sigmoid", "ipo", "hinge"]
-Reference = Literal["stage_one", "base", "ema"]
+Reference = Literal["start", "base", "ema"]
 BETA_STEPS = 8  # automatic beta looks at the pairs of this many steps
 
 
@@ -62,8 +62,7 @@ class Optimize:
     winner_anchor: float = 0.0  # weight of e(w) - e_ref(w) on them: they are learnt besides being preferred
     loser_safeguard: float = 0.0  # mu, 0 to 1: the loser's gradient shrinks until the winner's error falls; 0: never
     logit_clamp: float = 0.0  # pairs whose |beta/2 gap| is above it give no gradient; 0: none
-    start_strength: float = 1.0  # of the adapter where training begins, and of the reference that is that adapter
-    reference: Reference = "stage_one"  # the adapter as HPO finds it; the model without an adapter; an average of the policy
+    reference: Reference = "start"  # the adapter that HPO begins with; the model without an adapter; an average of the policy
     reference_decay: float = 0.999  # of the average, a step
     times: Times = "uniform"
     times_by_kind: bool = False  # identity pairs in the cleaner half of the noise path, dynamic pairs in the noisier
@@ -81,7 +80,7 @@ class Optimize:
     def check(self) -> None:
         """Refuse settings that cannot work, or do not go together."""
         at_least("optimize", 1, steps=self.steps, batch=self.batch, share=self.share)
-        positive("optimize", learning_rate=self.learning_rate, beta_gap=self.beta_gap, start_strength=self.start_strength)
+        positive("optimize", learning_rate=self.learning_rate, beta_gap=self.beta_gap)
         at_least("optimize", 0, weight_decay=self.weight_decay, beta=self.beta, winner_guard=self.winner_guard)
         at_least("optimize", 0, winner_anchor=self.winner_anchor, logit_clamp=self.logit_clamp)
         at_least("optimize", 0, draws=self.draws, chunk=self.chunk, seed=self.seed)
@@ -111,7 +110,7 @@ class Optimize:
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `optimize/adapter.safetensors`."""
         family = run.family
-        start = weakened(run, "optimize", run.dir.read("distill", Adapter)[0], self.start_strength)
+        start = run.dir.read("distill", Adapter)[0]
         for name in (POLICY, REFERENCE):
             load_adapter(run, name, start)
         first = self._lesson(run, 1, Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp, self.winner_anchor))

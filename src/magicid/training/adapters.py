@@ -15,14 +15,6 @@ def save_adapter(run: Run, stage: str, weights: dict[str, Tensor], name: str = "
     return Adapter(path, write_weights(run.file(path), weights))
 
 
-def weakened(run: Run, stage: str, record: Adapter, strength: float) -> Adapter:
-    """An adapter at another strength, as weights that a stage begins with; itself at 1."""
-    if strength == 1:
-        return record
-    tensors = {key: value * (strength if ".lora_B." in key else 1.0) for key, value in read_adapter(run, record).items()}
-    return save_adapter(run, stage, tensors, "start")
-
-
 def read_adapter(run: Run, record: Adapter) -> dict[str, Tensor]:
     """A stage's weights; `DataError` where the file is not what was written."""
     return read_weights(run.checked(record.file, record.sha256))
