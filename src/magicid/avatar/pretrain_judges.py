@@ -17,6 +17,7 @@ from magicid.avatar.judge_losses import ClassifierLoss, DetectorLoss, FaceLoss, 
 from magicid.avatar.judges import NETWORKS, save_judge
 from magicid.core.device import device
 from magicid.core.errors import UsageError
+from magicid.core.weights import read_weights
 from magicid.perception.networks import TruthClassifier, VideoTextNetwork
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
@@ -68,6 +69,7 @@ class JudgeSettings:
     steps: int | None = None  # None: each judge's own number
     clips: int = 8000  # rendered for each of the two stores of clips
     people: int = 4000  # of each face encoder
+    start: Path | None = None  # a folder of judges whose networks are trained on; None: from nothing
     reconstruct: bool = True  # show a part of the data as the autoencoder reconstructs it, once there is one
 
 
@@ -84,7 +86,10 @@ def train_judges(settings: JudgeSettings, work: Path, out: Path) -> None:
 def train_judge(name: str, settings: JudgeSettings, work: Path, out: Path, reconstruct: Reconstruct | None) -> None:
     """Train one judge and save the moving average of its parameters."""
     torch.manual_seed(list(RECIPES).index(name))
-    network = NETWORKS[name]().to(device())
+    network = NETWORKS[name]()
+    if settings.start:
+        network.load_state_dict(read_weights(settings.start / f"{name}.safetensors"))
+    network.to(device())
     loss = new_loss(name, network, work, settings.clips, settings.people, reconstruct)
     loop, folder = RECIPES[name].loop(settings.steps), work / "judges" / name
     parameters = dict(network.named_parameters())
