@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import metadata
 from pathlib import Path
@@ -175,6 +176,8 @@ def test_the_best_method_of_a_column_stands_out() -> None:
     best = {name: [m for m, cells in rows.items() if (c := cells[i]) and c.best] for i, name in enumerate(columns)}
     assert best == {"identity": ["magicid"], "motion": ["base"]}
     assert list(rows) == ["base", "finetuned", "magicid"]
+    falls = result_table([replace(metric, name="fall") for metric in METRICS])[1]
+    assert not any(cell and cell.best for cells in falls.values() for cell in cells)
 
 
 def test_summary_is_one_sentence() -> None:

@@ -24,6 +24,7 @@ R = TypeVar("R", bound=Record)
 
 LABELS = {"base": "Base model", "finetuned": "Fine-tuned", "magicid": "MagicID"}  # in this order
 METHODS = ("base", "finetuned", "magicid")
+UNRANKED = ("unjudged", "slope", "fall")  # figures of which more is not better
 PHRASES = {"magicid": "with MagicID", "finetuned": "after fine-tuning alone", "base": "from the base model"}
 TRAINING = {"finetune": "Fine-tuning", "distill": "Distillation", "optimize": "Preference optimisation"}
 
@@ -86,7 +87,7 @@ def result_table(metrics: Sequence[Metric]) -> tuple[list[str], dict[str, list[C
         if metric is None or not math.isfinite(metric.value):
             return None
         rivals = [m.value for m in metrics if m.name == name and math.isfinite(m.value)]
-        return Cell(metric, len(rivals) > 1 and metric.value == max(rivals))
+        return Cell(metric, len(rivals) > 1 and metric.value == max(rivals) and name not in UNRANKED)
 
     return columns, {method: [cell(method, name) for name in columns] for method in rows}
 
