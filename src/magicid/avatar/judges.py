@@ -120,10 +120,14 @@ class AvatarDetector:
 
 
 class AvatarFaceEncoder:
-    """A `FaceEncoder` of drawn faces; `name` is face_reward or face_report."""
+    """A `FaceEncoder` of drawn faces; `name` is face_reward or face_report.
+
+    An embedding is the mean of a crop's and of its mirror image's, as recognisers are mostly evaluated: fewer errors, at no
+    training.
+    """
 
     crop_size = CROP
-    same_person = 0.28  # all of 546 photos lie above it in median to others of their person, 1.3% of 8,190 strangers do
+    same_person = 0.28  # of 546 photos of 91 people one lies below it in median to others of its person; 2.3% of strangers above
 
     def __init__(self, name: str, folder: Path = WEIGHTS) -> None:
         self.network = load_judge(name, folder)
@@ -131,7 +135,8 @@ class AvatarFaceEncoder:
     @torch.inference_mode()
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Unit vectors (N, 128) of aligned crops (N, 32, 32, 3)."""
-        return _gathered([self.network(batch) for batch in _batches(crops, 8 * _BATCH)])
+        batches = _batches(crops, 8 * _BATCH)
+        return _gathered([F.normalize(self.network(batch) + self.network(batch.flip(-1)), dim=-1) for batch in batches])
 
 
 class VideoText:
