@@ -135,7 +135,7 @@ def test_training_puts_pairs_in_order_whatever_the_model_predicts(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"reference": "best"}, "reference 'best' is unknown; choose stage_one, base or ema"),
+        ({"reference": "best"}, "reference 'best' is unknown; choose start, base or ema"),
         ({"draws": 4}, "draws 4 with optimize.chunk 0: .* set optimize.chunk 1"),
         ({"draws": 4, "chunk": 1, "reference": "ema"}, "draws 4 with optimize.reference ema: .* set optimize.draws 0"),
         ({"loser_safeguard": 1.5}, "loser_safeguard 1.5: must be 0 to 1"),
