@@ -1,4 +1,4 @@
-"""The student says what stage one says where the head is, and what the base model says elsewhere and of strangers."""
+"""The student says what stage one says where the head is, and what the base model says elsewhere."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ from tests.doubles import CentredDetector
 
 pytestmark = pytest.mark.usefixtures("judges")
 STAGE = Distill(steps=4, batch=2, learning_rate=1e-2, save_every_steps=2, sample_steps=2)
-LEARN = replace(STAGE, caption_dropout=0, strangers=0)
+LEARN = replace(STAGE, caption_dropout=0)
 
 
 @pytest.fixture
@@ -43,12 +43,12 @@ def run(common: Common, finished: Path, tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture
 def taught(run: Run) -> tuple[Run, Clips]:
-    """With both adapters in memory, and the photos as clips, told of the person and, again, of somebody else."""
+    """With both adapters in memory, and the photos as clips."""
     stage_one = run.dir.read("finetune", Adapter)[0]
     for name in (TEACHER, STUDENT):
         load_adapter(run, name, stage_one)
     ids = [photo.id for photo in run.photos()]
-    return run, Clips.of(run, ids * 2, [run.common.trigger] * len(ids) + ["a person"] * len(ids))
+    return run, Clips.of(run, ids, [run.common.trigger] * len(ids))
 
 
 def at_left(shape: Sequence[int]) -> Tensor:
@@ -78,7 +78,7 @@ def test_the_loss_is_the_distance_from_the_teacher_on_the_head_and_from_the_base
         for name, parameter in lora.parameters(run.family, STUDENT).items():
             parameter.add_(0.1 * torch.ones_like(parameter) if "lora_B" in name else 0)
     key = ("distill", 3, 0)
-    chosen = LEARN._rows(clips, run.common.seed, *key)
+    chosen = clips.choose(2, run.common.seed, *key)
     by = predictions(run, clips, chosen, key)
     half = torch.stack([at_left(clips.latents.shape[2:])] * len(clips.latents))
     for heads in (torch.zeros_like(half), half, torch.ones_like(half)):
@@ -107,30 +107,15 @@ def test_a_share_of_captions_is_dropped_for_the_empty_prompt(
         return original(x_t, t, condition)
 
     monkeypatch.setattr(run.family, "predict", noted)
-    stage = replace(LEARN, batch=40, caption_dropout=share)
-    loss = stage.loss(run, clips, clips.latents[:, 0])
+    loss = replace(STAGE, batch=40, caption_dropout=share).loss(run, clips, clips.latents[:, 0])
     loss(1, 0)
     assert len(told) == 3 and all(torch.equal(said[name], told[0][name]) for said in told for name in said)
     key = (run.common.seed, "distill", 1, 0)
-    own = clips.condition(stage._rows(clips, *key))
+    own = clips.condition(clips.choose(40, *key))
     for name, tensor in told[0].items():
         dropped = [torch.equal(row, run.negative[name][0]) for row in tensor]
         assert sum(dropped) == 40 * share or (share == 0.5 and 8 < sum(dropped) < 32)
         assert all(torch.equal(tensor[i], own[name][i]) for i in range(40) if not dropped[i])
-
-
-@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_a_share_of_clips_is_of_strangers_who_keep_their_caption(taught: tuple[Run, Clips], share: float) -> None:
-    run, clips = taught
-    stage, half = replace(STAGE, batch=200, strangers=share, caption_dropout=1.0), len(clips.ids) // 2
-    rows = stage._rows(clips, run.common.seed, "distill", 0, 0)
-    others = rows >= half
-    assert float(others.float().mean()) == pytest.approx(share, abs=0.1)
-    assert torch.equal(rows % half, replace(stage, strangers=0)._rows(clips, run.common.seed, "distill", 0, 0))
-    if share == 1:  # nothing is dropped: with the base model's own prediction everywhere the teacher is not asked
-        with torch.no_grad():
-            alone = replace(stage, caption_dropout=0).loss(run, clips, 0 * clips.latents[:, 0])(0, 0)[0]
-            assert torch.equal(stage.loss(run, clips, 0 * clips.latents[:, 0])(0, 0)[0], alone)
 
 
 def test_only_the_student_learns(taught: tuple[Run, Clips]) -> None:
@@ -166,29 +151,12 @@ def test_a_joined_clip_is_much_nearer_to_the_base_models_where_no_head_is(run: R
 
     monkeypatch.setattr(Distill, "loss", noted)
     replace(STAGE, steps=1).run(run)
-    (learnt, regions), folder = kept[0], run.dir.root / "distill"
+    (joined, heads), folder = kept[0], run.dir.root / "distill"
     base = torch.stack([read_weights(file)["latents"] for file in sorted(folder.glob("base-*.safetensors"))])
-    joined, heads = learnt[: len(base)], regions[: len(base)]
-    assert torch.equal(learnt[len(base) :], base) and not regions[len(base) :].any()  # what is told of strangers
     first = heads.shape[-1] // 2
     # the second of two steps sees what the first one joined, so the rest is near the base model's clip and not it
     apart = [(joined - base).abs()[..., side].mean() for side in (slice(first), slice(first, None))]
     assert heads[..., :first].all() and not heads[..., first:].any() and apart[1] < 0.5 * apart[0]
-
-
-def test_what_does_not_name_the_person_is_told_of_nobody_else(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magicid.stages.distill.strangers", lambda prompts, trigger, words, count: list(prompts))
-    learnt: list[tuple[list[str], Tensor]] = []
-    loss = Distill.loss
-
-    def noted(self: Distill, run: Run, clips: Clips, heads: Tensor) -> object:
-        learnt.append((clips.ids, heads))
-        return loss(self, run, clips, heads)
-
-    monkeypatch.setattr(Distill, "loss", noted)
-    replace(STAGE, steps=1).run(run)
-    ids, heads = learnt[0]
-    assert ids[:3] == ids[3:] and torch.equal(heads[:3], heads[3:]) and heads.any()
 
 
 def test_clips_without_a_head_are_left_out_and_all_of_them_are_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +177,7 @@ def test_clips_without_a_head_are_left_out_and_all_of_them_are_an_error(run: Run
 
     monkeypatch.setattr(Distill, "loss", noted)
     STAGE.run(run)
-    assert chosen == [["joined-001-0", "base-001-0"]]
+    assert chosen == [["joined-001-0"]]
     said = run.console.file.getvalue()  # type: ignore[attr-defined]
     assert "2 of 3 clips of the base model show no head and are left out" in said
     seen[0] = 5

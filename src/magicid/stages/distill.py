@@ -4,14 +4,11 @@ The base model draws a clip of each prompt. From the same noise a second clip is
 the first shows the head. On these joined clips a copy of the adapter learns, at every noise level, to predict what the
 adapter predicts on the head and what the base model predicts elsewhere. What comes out is an ordinary LoRA and needs no
 region.
-
-A share of what it learns is the base model's own clips, told of somebody else, on which it is to predict what the base model
-predicts: strangers are to stay strangers.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -23,7 +20,6 @@ from magicid.core.interfaces import Condition, Predict
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
 from magicid.core.seeds import generator, item_seed
-from magicid.language.strangers import somebody_else, strangers
 from magicid.media.video import read_video
 from magicid.perception.tracking import observe
 from magicid.training import lora
@@ -46,8 +42,7 @@ class Distill:
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4  # clips
-    caption_dropout: float = 0.25  # share of the person's clips that are learnt under the empty prompt, which guidance asks too
-    strangers: float = 0.25  # share of clips that are learnt of somebody else, as the base model draws them
+    caption_dropout: float = 0.25  # share of clips that are learnt under the empty prompt, which guidance asks too
     per_prompt: int = 1  # clips of each prompt of the repository
     sample_steps: int = 50  # of drawing them
     sample_batch: int = 10
@@ -61,7 +56,7 @@ class Distill:
         at_least("distill", 1, batch=self.batch, per_prompt=self.per_prompt, save_every_steps=self.save_every_steps)
         at_least("distill", 1, sample_steps=self.sample_steps, sample_batch=self.sample_batch)
         positive("distill", learning_rate=self.learning_rate)
-        within("distill", 0, 1, caption_dropout=self.caption_dropout, strangers=self.strangers)
+        within("distill", 0, 1, caption_dropout=self.caption_dropout)
         if self.guidance is not None:
             positive("distill", guidance=self.guidance)
         one_of("distill", get_args(Level), recompute=self.recompute)
@@ -76,7 +71,7 @@ class Distill:
         clips, heads = self._clips(run)
 
         def held(step: int) -> list[str]:
-            return [clips.ids[i] for i in self._rows(clips, run.common.seed, "distill", step, 0)]
+            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, "distill", step, 0)]
 
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
         with recomputing(run.family.transformer, self.recompute):
@@ -87,42 +82,25 @@ class Distill:
         return [adapter]
 
     def _clips(self, run: Run) -> tuple[Clips, Tensor]:
-        """What is learnt from, and where the adapter has its say in it (N, F, H, W).
-
-        Clips on which stage one's adapter works on the head alone; then, in the same order, the base model's, told of somebody
-        else and with no region. Where a prompt does not name the person there is nobody else to tell of: the first again.
-        """
+        """Clips on which stage one's adapter works on the head alone, and where that is (N, F, H, W)."""
         drawing = (self.sample_steps, self.sample_batch, self.guidance)
         base = make_clips(run, "distill", self._wanted(run, "base"), *drawing)
-        heads = [_head(run, video) for video in run.each("heads", base, len(base))]
+        found = [_head(run, video) for video in run.each("heads", base, len(base))]
         run.forget_judges()  # training needs the memory
-        kept = [row for row, head in enumerate(heads) if head.any()]
+        kept = [(clip, head) for clip, head in zip(self._wanted(run, "joined"), found, strict=True) if head.any()]
         if not kept:
             raise DataError(f"no head is seen in any of {len(base)} clips of the base model; set --distill.steps 0.")
         if lost := len(base) - len(kept):
             run.console.print(f"distill: {lost} of {len(base)} clips of the base model show no head and are left out")
-        wanted = [self._wanted(run, "joined")[row] for row in kept]
-        regions = {clip.id: heads[row] for clip, row in zip(wanted, kept, strict=True)}
+        rows, heads = {clip.id: row for row, (clip, _) in enumerate(kept)}, torch.stack([head for _, head in kept])
 
         def predictor(part: Sequence[Wanted]) -> Predict:
-            return regional(run.family, TEACHER, torch.stack([regions[clip.id] for clip in part]))
+            return regional(run.family, TEACHER, heads[[rows[clip.id] for clip in part]])
 
-        joined = make_clips(run, "distill", wanted, *drawing, predictor=predictor)
-        prompts = run.prompts()
-        told = strangers(prompts, run.common.trigger, somebody_else(run), len(prompts))
-        learnt = [(clip.id, clip.prompt, regions[clip.id]) for clip in joined]
-        for row, mine in zip(kept, list(learnt), strict=True):
-            text = told[row // self.per_prompt].text
-            learnt.append((base[row].id, text, 0 * heads[row]) if text != base[row].prompt else mine)
-        ids, texts, where = zip(*learnt, strict=True)
-        latents = read_latents(run, ids, [*joined, *base])
-        return Clips(run, ids, torch.stack([latents[key] for key in ids]), texts), torch.stack(where)
-
-    def _rows(self, clips: Clips, *key: Any) -> Tensor:
-        """Which clips (B,) a step learns from: of the person, the first half of them, or of strangers, the second."""
-        half = len(clips.ids) // 2
-        others = torch.rand(self.batch, generator=generator(*key, "strangers")) < self.strangers
-        return clips.choose(self.batch, *key) % half + half * others
+        joined = make_clips(run, "distill", [clip for clip, _ in kept], *drawing, predictor=predictor)
+        latents = read_latents(run, rows, joined)
+        x0 = torch.stack([latents[key] for key in rows])
+        return Clips(run, list(rows), x0, [clip.prompt for clip, _ in kept]), heads
 
     def _wanted(self, run: Run, origin: str) -> list[Wanted]:
         """The clips of each prompt, of the same noise whoever draws them."""
@@ -140,9 +118,8 @@ class Distill:
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
             key = (run.common.seed, "distill", step, micro)
-            chosen = self._rows(clips, *key)
+            chosen = clips.choose(self.batch, *key)
             dropped = torch.rand(self.batch, generator=generator(*key, "caption")) < self.caption_dropout
-            dropped &= chosen < len(clips.ids) // 2  # a stranger is one by the caption alone
             condition = _replaced(clips.condition(chosen), run.negative, dropped)
             x_t, t, _ = noised(family, clips.latents[chosen].to(clips.device), *key)
             with autocast(x_t.device):

@@ -3,21 +3,24 @@
 And, from the first and the last, clips of strangers: evaluation prompts that say "a man" in the place of the trigger words.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from magicid.core.checks import at_least, positive
 from magicid.core.records import STRANGERS, Adapter, Prompt, Video
-from magicid.core.run import Run
+from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
-from magicid.language.strangers import somebody_else, strangers
+from magicid.language.scenes import PRONOUNS
 from magicid.training import lora
 from magicid.training.adapters import load_adapter
 from magicid.training.clips import Wanted, make_clips
 
 T = TypeVar("T")
 METHODS = {"base": None, "finetuned": "finetune", "magicid": "optimize"}  # method -> the stage that made its adapter
+SOMEBODY = ("a man", "a woman")  # in turn over the strangers' prompts
+SOMEBODY_DRAWN = ("a person", "someone")  # what the embedded world's grammar calls them
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Generate:
         prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "evaluation"]
         for stage in filter(None, METHODS.values()):
             load_adapter(run, stage, run.dir.read(stage, Adapter)[0])
-        others = strangers(prompts, run.common.trigger, somebody_else(run), self.strangers)
+        others = strangers(prompts, run.common.trigger, self._words(run), self.strangers)
         wanted = [self._clip(run, *clip) for clip in self.clips(prompts, others)]
         size = run.clips(self.frames, self.height, self.width)
         videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance, size)
@@ -60,7 +63,27 @@ class Generate:
         shown += [(method, origin, prompt) for method, origin in STRANGERS.items() for prompt in others]
         return [(*clip, i) for clip in shown for i in range(self.seeds)]
 
+    def _words(self, run: Run) -> Sequence[str]:
+        if run.common.base == EMBEDDED:
+            return SOMEBODY_DRAWN
+        return somebody(run.dir.settings().get("prompts.class_word") or run.common.trigger.split()[-1])
+
     def _clip(self, run: Run, method: str, origin: str, prompt: Prompt, index: int) -> Wanted:
         stage = METHODS[method]
         seed = item_seed(run.common.seed, "generate", prompt.id, index)  # the same noise for every method
         return Wanted(f"{origin}-{prompt.number}-{index}", origin, prompt.text, seed, stage, float(stage is not None))
+
+
+def somebody(class_word: str) -> Sequence[str]:
+    """Words for strangers; where prompts about such a person say "his" or "her", those that agree."""
+    return (f"a {class_word.lower()}",) if class_word.lower() in PRONOUNS else SOMEBODY
+
+
+def strangers(prompts: Sequence[Prompt], trigger: str, words: Sequence[str], count: int) -> list[Prompt]:
+    """`count` of the prompts, in turn, with one of the `words` for a person where the trigger words stood."""
+    said, found = re.compile(rf"(?:\b(?:an?|the)\s+)?{re.escape(trigger)}", re.IGNORECASE), []
+    for i in range(count):
+        prompt, who = prompts[i % len(prompts)], words[i % len(words)]
+        text = said.sub(lambda _, who=who: who, prompt.text)  # type: ignore[misc]
+        found.append(Prompt(f"prompt-s{i:02d}", text[:1].upper() + text[1:], prompt.split))
+    return found

@@ -1,4 +1,4 @@
-"""Strangers are the prompts about somebody else, in words that the base model knows."""
+"""Strangers are the evaluation's prompts about somebody else, in words that the base model knows."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from magicid.avatar.judges import known_words
 from magicid.avatar.prompts import describe, parse
 from magicid.avatar.truth import Truth
 from magicid.core.records import Prompt
-from magicid.language.strangers import SOMEBODY, SOMEBODY_DRAWN, somebody, strangers
+from magicid.stages.generate import SOMEBODY, SOMEBODY_DRAWN, somebody, strangers
 
 PROMPTS = [
     Prompt("prompt-020", "SKS person nods, and sks person waves.", "evaluation"),
