@@ -46,6 +46,9 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="killed"):
         publish_folder(folder, lambda target: write(target, "new", fail=True))
     assert [path.name for path in (folder / "inner").iterdir()] == ["old"]
+    with pytest.raises(FileNotFoundError):  # its place is taken away at the last moment
+        publish_folder(folder, lambda target: target.rmdir())
+    assert [path.name for path in (folder / "inner").iterdir()] == ["old"]
     publish_folder(folder, lambda target: write(target, "new"))
     assert [path.name for path in (folder / "inner").iterdir()] == ["new"]
     assert list(tmp_path.iterdir()) == [folder]

@@ -91,6 +91,8 @@ def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
             folder.replace(old)
         temporary.replace(folder)
     finally:
+        if old.exists() and not folder.exists():
+            old.replace(folder)
         shutil.rmtree(temporary, ignore_errors=True)
     sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
