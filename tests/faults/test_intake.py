@@ -184,6 +184,16 @@ def test_row_44_a_bomb_is_refused_by_its_header(tmp_path: Path, kind: str) -> No
     assert growth < 30, f"{growth} MB more at the peak; the decoded picture has at least {side * side / 1e6:.0f}"
 
 
+def test_row_44_a_heic_whose_stream_hides_a_larger_picture_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif", reason="HEIC needs pillow-heif")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.heic", "HEIF")
+    content = bytearray((tmp_path / "a.heic").read_bytes())
+    content[content.index(b"hvcC") + 81] = 0  # of the coded stream's own size: 5,722 high, where the header says 64
+    (tmp_path / "a.heic").write_bytes(content)
+    with pytest.raises(DataError, match=r"^a\.heic: damaged \(Memory allocation error: Security limit exceeded"):
+        read_photo(tmp_path / "a.heic")
+
+
 @pytest.mark.parametrize(("width", "height"), [(100_000, 1), (1, 100_000), (12_000, 10_000)])
 def test_row_44_long_sides_and_many_pixels_are_refused(tmp_path: Path, width: int, height: int) -> None:
     (tmp_path / "a.png").write_bytes(png((width, height), 8, 0, b""))
