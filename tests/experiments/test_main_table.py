@@ -95,8 +95,11 @@ def test_every_method_gets_the_prompts_and_seeds_of_the_base_model(run: Run, mon
 
     monkeypatch.setattr(clips, "make_clips", noted)
     base = [(video.prompt, video.seed) for video in places(run).values()]
-    assert [method.name for method in front_methods(run)][:4] == ["strength_0_2", "strength_0_4", "strength_0_6", "strength_0_8"]
-    shown = drawn(run, front_methods(run)[0])
+    front = front_methods(run, run.dir.read("dreambooth_lora", Adapter)[0])
+    weaker = ("0_2", "0_4", "0_6", "0_8")
+    assert [method.name for method in front][:8] == [f"{name}_{s}" for name in ("strength", "longer_strength") for s in weaker]
+    assert front[0].adapter != front[4].adapter and all(method.name.startswith("snapshot_") for method in front[8:])
+    shown = drawn(run, front[0])
     assert asked == [base] and [clip.prompt for clip in shown] == [prompt for prompt, _ in base]
     magic_me = Method("magic_me", run, run.dir.read("magic_me", Adapter)[0], words=True)
     shown = drawn(run, magic_me)

@@ -13,12 +13,13 @@ from magicid.avatar.prompts import parse
 from magicid.comparison.clips import FOLDER, Shown
 from magicid.core.files import text_digest
 from magicid.core.interfaces import Frames, Observation, VideoTextEncoder
+from magicid.core.lanes import side_by_side
 from magicid.core.records import ClipFigures, FrameLikeness
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.media.video import evenly
-from magicid.metrics.video import video_metrics
+from magicid.metrics.video import embed_stills, video_metrics
 from magicid.perception.likeness import likeness_of
 from magicid.perception.optical_flow import estimator_of
 from magicid.perception.tracking import observe
@@ -46,16 +47,15 @@ def likenesses(run: Run, clips: Sequence[Shown]) -> list[FrameLikeness]:
 
 def _once(run: Run, what: str, kind: type[R], clips: Sequence[Shown], judge: Callable[[Shown], R]) -> list[R]:
     """What is said of each clip, in its own method's name; what the journal holds is not asked again."""
-    journal, found = Journal(run.dir, FOLDER), []
+    journal = Journal(run.dir, FOLDER)
     photos = text_digest(*(photo.sha256 for photo in (*run.gallery(), *run.photos())))
-    for clip in run.each("measure", clips, len(clips)):
-        key = f"{what}-{clip.place}-{clip.key}-{text_digest(clip.prompt)}-{photos}"
-        record = journal.get(kind, key)
-        if record is None:
-            record = judge(clip)
-            journal.add(record, key)
-        found.append(replace(record, method=clip.method))
-    return found
+    keys = [f"{what}-{clip.place}-{clip.key}-{text_digest(clip.prompt)}-{photos}" for clip in clips]
+    left = {key: clip for key, clip in zip(keys, clips, strict=True) if journal.get(kind, key) is None}
+    judged = side_by_side(judge, list(left.values()), len(clips))
+    for key, record in zip(left, run.each("measure", judged, len(left)), strict=True):
+        journal.add(record, key)
+    known = {key: found for key in keys if (found := journal.get(kind, key))}
+    return [replace(known[key], method=clip.method) for key, clip in zip(keys, clips, strict=True)]
 
 
 class _Judge:
@@ -75,7 +75,7 @@ class _Judge:
     @cached_property
     def _photos(self) -> NDArray[np.float32]:
         images = [read_photo(self._run.file(photo.image)) for photo in self._run.photos()]
-        return held_still(self._run.judges.text_report, images, self._run.family.geometry.frames)
+        return embed_stills(self._run.judges.text_report, images)
 
     def _seen(self, clip: Shown) -> Observation:
         judges, fps = self._run.judges, self._run.family.geometry.fps
@@ -101,14 +101,8 @@ class _Judge:
 
 
 def image_similarity(encoder: VideoTextEncoder, frames: Frames, photos: NDArray[np.float32]) -> float:
-    """Mean over some frames of the cosine with the nearest photo (P, D), all held still for the encoder.
+    """Mean over some frames of the cosine with the nearest photo (P, D), each a still for the encoder.
 
     The field's image score (CLIP-I), and like it won by copying a photo, scene and all.
     """
-    chosen = list(evenly(frames, _STILLS))
-    return float((held_still(encoder, chosen, len(frames)) @ photos.T).max(1).mean())
-
-
-def held_still(encoder: VideoTextEncoder, images: Sequence[NDArray[np.uint8]], frames: int) -> NDArray[np.float32]:
-    """Embeddings (N, D) of pictures held for so many frames."""
-    return encoder.embed_video([np.repeat(image[None], frames, 0) for image in images])
+    return float((embed_stills(encoder, evenly(frames, _STILLS)) @ photos.T).max(1).mean())

@@ -28,7 +28,7 @@ def front_figure(points: Mapping[str, Point], lines: Mapping[str, Sequence[str]]
             *zip(*(points[place] for place in line)),
             marker=".",
             color="0.55",
-            ls=("-", "--", ":")[i % 3],
+            ls=("-", "--", ":", "-.")[i % 4],
             lw=1.2,
             label=label,
             zorder=1,

@@ -5,6 +5,7 @@ folders beside the stages.
 """
 
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from magicid.stages.distill import Distill
 from magicid.stages.optimize import Optimize
 from magicid.training.reconstruction import snapshots
 
-STRENGTHS = (0.2, 0.4, 0.6, 0.8)  # of the stage-one adapter; 0 is `base` and 1 `finetuned`
+STRENGTHS = (0.2, 0.4, 0.6, 0.8)  # of an adapter of reconstruction; 0 is `base` and 1 the whole of it
 NOT_YET = ("id_animator", "consisid")
 KEYWORD_RATE = {"quick": 1e-1, "paper": 1e-3}  # learning rate of Magic-Me's rows; docs/decisions.md
 
@@ -88,8 +89,9 @@ class MainTable(Study):
         with variant(run, "paper", paper_recipe(person.pipeline)) as paper:
             adapters = {name: run_baseline(run, name, part) for name, part in self._baselines(person.pipeline).items()}
             methods = [Method(name, run, adapter, words=name == "magic_me") for name, adapter in adapters.items()]
+            front = front_methods(run, adapters["dreambooth_lora"])
             shown = generated(run, {name: name for name in ("base", "finetuned", "magicid")})
-            for method in [*methods, optimized("magicid_paper", paper), start(person), *front_methods(run)]:
+            for method in [*methods, optimized("magicid_paper", paper), start(person), *front]:
                 shown += drawn(run, method)
             clips = measure(run, [*shown, *controls(run, person.number, person.stranger)])
             return PersonFigures(person.number, clips, _costs(run, paper))
@@ -107,20 +109,28 @@ def paper_recipe(pipeline: Pipeline) -> Pipeline:
     )
 
 
-def front_methods(run: Run) -> list[Method]:
-    """The control that trades identity for motion for free: stage one at less strength, and stopped sooner."""
+def front_methods(run: Run, longer: Adapter) -> list[Method]:
+    """The control that trades identity for motion for free: reconstruction, short and `longer`, weakened or stopped sooner."""
     stage_one = run.dir.read("finetune", Adapter)[0]
-    sooner = list(snapshots(run, "finetune").items())[:-1]  # the last is stage one's end
-    weaker = [Method(f"strength_{strength:g}".replace(".", "_"), run, stage_one, strength) for strength in STRENGTHS]
-    return weaker + [Method(f"snapshot_{step}", run, adapter) for step, adapter in sooner]
+    weaker = [
+        Method(f"{name}_{strength:g}".replace(".", "_"), run, adapter, strength)
+        for name, adapter in (("strength", stage_one), ("longer_strength", longer))
+        for strength in STRENGTHS
+    ]
+    kept = [list(snapshots(run, stage).items())[:-1] for stage in ("finetune", "dreambooth_lora")]  # without a stage's end
+    return weaker + [Method(f"snapshot_{step}", run, adapter) for step, adapter in chain(*kept)]
 
 
 def _front(person: PersonFigures) -> dict[str, list[str]]:
     """Methods along each line of the front, from the base model on."""
-    names = list(person.by_method)
+
+    def line(begin: str, end: str) -> list[str]:
+        return ["base", *(name for name in person.by_method if name.startswith(begin)), end]
+
     return {
-        "strength front": ["base", *(n for n in names if n.startswith("strength_")), "finetuned"],
-        "steps of reconstruction": ["base", *(n for n in names if n.startswith("snapshot_")), "finetuned", "dreambooth_lora"],
+        "strength of stage one": line("strength_", "finetuned"),
+        "strength of DreamBooth-LoRA": line("longer_strength_", "dreambooth_lora"),
+        "steps of reconstruction": line("snapshot_", "dreambooth_lora"),
         "stopped early": ["dreambooth_lora_early"],
     }
 

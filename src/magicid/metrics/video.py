@@ -1,9 +1,11 @@
 """What the report says of one video, by encoders that no reward has used."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
-from magicid.core.interfaces import FaceEncoder, FlowEstimator, Judges, Observation
+from magicid.core.interfaces import FaceEncoder, FlowEstimator, Judges, Observation, VideoTextEncoder
 from magicid.perception.likeness import likeness_of
 from magicid.perception.motion import scene_motion, subject_motion, top_flow
 from magicid.perception.optical_flow import dis
@@ -13,22 +15,25 @@ def video_metrics(
     video: Observation, judges: Judges, references: NDArray[np.float32], flow: FlowEstimator = dis
 ) -> dict[str, float]:
     """identity (p10 over frames times coverage) and the other figures of `face_metrics`, motion, scene_motion, top_flow, prompt,
-    consistency.
+    consistency (the field's T.Cons: mean cosine of neighbouring frames).
 
-    `references` (R, D) are the photos' faces by the report encoder, `flow` is the one that the run's rewards
-    used. nan where a figure could not be measured; a video without any face has identity 0.
+    `references` (R, D) are the photos' faces by the report encoder, `flow` is the one that the run's rewards used. nan where a
+    figure could not be measured; a video without any face has identity 0.
     """
     identity = face_metrics(video, judges.face_report, references)
-    steps = np.linspace(0, len(video.frames) - 1, 3).round().astype(int)
-    early, late = video.frames[: steps[1] + 1], video.frames[steps[1] :]
-    halves = judges.text_report.embed_video([early, late])
+    stills = embed_stills(judges.text_report, video.frames)
     return identity | {
         "motion": subject_motion(video.frames, video.heads, video.fps, flow).value,
         "scene_motion": scene_motion(video.frames, video.fps, flow).value,
         "top_flow": top_flow(video.frames, flow),
         "prompt": float(judges.text_report.similarity([video.frames], [video.prompt])[0]),
-        "consistency": float(halves[0] @ halves[1]),
+        "consistency": float((stills[1:] * stills[:-1]).sum(1).mean()) if len(stills) > 1 else 1.0,
     }
+
+
+def embed_stills(encoder: VideoTextEncoder, images: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Embeddings (N, D) of pictures, each a clip of one frame."""
+    return encoder.embed_video([image[None] for image in images])
 
 
 def face_metrics(video: Observation, encoder: FaceEncoder, references: NDArray[np.float32]) -> dict[str, float]:
