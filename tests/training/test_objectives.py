@@ -178,7 +178,7 @@ def test_a_loser_dominates_where_its_rise_makes_the_margin_while_the_winners_err
     assert measures(drifted(win, lose), T[:1], 500.0)["loser_dominance"] == share
 
 
-def test_drifts_are_told_by_quarters_of_time_and_only_those_that_were_seen() -> None:
+def test_numbers_are_told_by_quarters_of_time_too_and_only_those_that_were_seen() -> None:
     one = torch.ones(4)
     errors = Errors(one + torch.tensor([0.1, 0.2, 0.4, 0.3]), one, one, one)
     numbers = measures(errors, torch.tensor([0.0, 0.8, 1.0, 0.3]), 1.0)
@@ -186,6 +186,7 @@ def test_drifts_are_told_by_quarters_of_time_and_only_those_that_were_seen() -> 
         "win_drift_q1": 0.1, "win_drift_q2": 0.3, "win_drift_q4": 0.3,
     }  # fmt: skip
     assert numbers["lose_drift_q4"] == 0 and "lose_drift_q3" not in numbers
+    assert numbers["margin_q4"] == pytest.approx(-0.3) and numbers["gradient_factor_q1"] == pytest.approx(0.5125, abs=1e-4)
 
 
 def test_an_error_outside_of_the_person_does_not_count() -> None:

@@ -98,7 +98,10 @@ class MainTable(Study):
 
 
 def paper_recipe(pipeline: Pipeline) -> Pipeline:
-    """The paper's method with the same counts: its pairs, its repository of one strength, its loss without our guards."""
+    """The paper's method with the same counts: its pairs, its repository of one strength, its loss without our guards.
+
+    Stage one, the semantic floor and the words of identity pairs are as in ours (docs/paper.md).
+    """
     hpo = pipeline.optimize
     return replace(
         pipeline,

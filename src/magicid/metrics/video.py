@@ -27,7 +27,7 @@ def video_metrics(
         "scene_motion": scene_motion(video.frames, video.fps, flow).value,
         "top_flow": top_flow(video.frames, flow),
         "prompt": float(judges.text_report.similarity([video.frames], [video.prompt])[0]),
-        "consistency": float((stills[1:] * stills[:-1]).sum(1).mean()) if len(stills) > 1 else 1.0,
+        "consistency": float((stills[1:] * stills[:-1]).sum(1).mean()),
     }
 
 

@@ -118,25 +118,26 @@ def automatic_beta(reference_error_B: Tensor, gap: float) -> float:
 def measures(errors: Errors, t_B: Tensor, beta: float) -> dict[str, float]:
     """What a step's pairs say of the training, in numbers for the log.
 
-    Implicit accuracy near 1 is no success by itself: `loser_dominance` is the share of pairs whose margin comes from the
-    loser's error rising while the winner's rises too. Drifts are also told by quarters of time, q1 the cleanest.
+    Means over the pairs, and over those of each quarter of time ("margin_q1": the cleanest). Implicit accuracy near 1 is no
+    success by itself: `loser_dominance` is the share of pairs whose margin comes from the loser's error rising while the
+    winner's rises too.
     """
     gap, win_drift, lose_drift = errors.gap, errors.win_drift, errors.lose_drift
-    numbers = {
-        "win": errors.win.mean(),
-        "lose": errors.lose.mean(),
-        "reference_win": errors.reference_win.mean(),
-        "reference_lose": errors.reference_lose.mean(),
-        "win_drift": win_drift.mean(),
-        "lose_drift": lose_drift.mean(),
-        "margin": -gap.mean(),
-        "accuracy": (gap < 0).float().mean(),
-        "gradient_factor": torch.sigmoid(0.5 * beta * gap).mean(),
-        "loser_dominance": ((gap < 0) & (win_drift > 0)).float().mean(),
+    of_pairs = {
+        "win": errors.win,
+        "lose": errors.lose,
+        "reference_win": errors.reference_win,
+        "reference_lose": errors.reference_lose,
+        "win_drift": win_drift,
+        "lose_drift": lose_drift,
+        "margin": -gap,
+        "accuracy": (gap < 0).float(),
+        "gradient_factor": torch.sigmoid(0.5 * beta * gap),
+        "loser_dominance": ((gap < 0) & (win_drift > 0)).float(),
     }
     quarters = (t_B * BINS).long().clamp(0, BINS - 1)
+    numbers = {name: float(value.mean()) for name, value in of_pairs.items()}
     for quarter in quarters.unique().tolist():
         chosen = quarters == quarter
-        numbers[f"win_drift_q{quarter + 1}"] = win_drift[chosen].mean()
-        numbers[f"lose_drift_q{quarter + 1}"] = lose_drift[chosen].mean()
-    return {name: float(value) for name, value in numbers.items()}
+        numbers |= {f"{name}_q{quarter + 1}": float(value[chosen].mean()) for name, value in of_pairs.items()}
+    return numbers
