@@ -21,10 +21,11 @@ def test_it_shows_every_method_and_what_it_adds_to_the_front(tmp_path: Path, mon
     monkeypatch.setattr(Axes, "legend", noted)
     points = {"base": (0.0, 1.0), "half": (0.5, 0.5), "whole": (0.8, 0.2), "magicid": (0.8, 0.5), "magic_me": (0.2, 0.2)}
     lines = {"strength front": ["base", "half", "whole"], "steps": ["base", "whole"]}
-    front_figure(points, lines, ["base", "magic_me", "magicid"], tmp_path / "front.png")
+    methods = {name: ((x, x - 0.1, x + 0.2), (y, y, y)) for name, (x, y) in points.items() if name not in ("half", "whole")}
+    front_figure(points, lines, methods, tmp_path / "front.png")
     front, *rest = labels
     assert front == "strength front (all lines: area 0.310)"
-    assert rest == ["steps", "base (on it)", "magic me (+0.000)", "magicid (+0.090)"]
+    assert rest == ["steps", "base (on it)", "magicid (+0.090)", "magic me (+0.000)"]
     assert read_photo(tmp_path / "front.png").shape[1] > 600
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -11,34 +12,38 @@ from magicid.core.files import publish
 from magicid.metrics.hypervolume import Point, beyond, hypervolume
 
 Line = Sequence[tuple[float, Interval]]  # where, and how much
+Span = tuple[Interval, Interval]  # of both axes
 
 
-def front_figure(points: Mapping[str, Point], lines: Mapping[str, Sequence[str]], methods: Sequence[str], path: Path) -> None:
+def front_figure(
+    points: Mapping[str, Point], lines: Mapping[str, Sequence[str]], methods: Mapping[str, Span], path: Path
+) -> None:
     """Publish a PNG; both axes are shares of the ceiling, areas are counted from the origin.
 
-    `lines` name the points that trace the front; the legend says what area they span, and what each method adds to it.
+    `lines` name the `points` that trace the front; the legend says what area they span, and what each of `methods`, which
+    are drawn with their intervals, adds to it.
     """
     on_it = {name for line in lines.values() for name in line}
     front = [points[name] for name in on_it]
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     for i, (name, line) in enumerate(lines.items()):
         label = f"{name} (all lines: area {hypervolume(front):.3f})" if i == 0 else name
+        places = zip(*(points[place] for place in line))
         axes.plot(
-            *zip(*(points[place] for place in line)),
-            marker=".",
-            color="0.55",
-            ls=("-", "--", ":", "-.")[i % 4],
-            lw=1.2,
-            label=label,
-            zorder=1,
+            *places, marker=".", ls=("-", "--", "-.", ":")[i % 4], lw=1.2, color=("0.35", "0.6")[i % 2], label=label, zorder=1
         )
-    for i, name in enumerate(methods):
+    for i, (name, spans) in enumerate(methods.items()):
         label = f"{name.replace('_', ' ')} ({'on it' if name in on_it else f'{beyond(points[name], front):+.3f}'})"
-        axes.scatter(*points[name], s=48, marker="osD^vP*X"[i % 8], color=f"C{i % 10}", label=label, zorder=2)
+        x, y = ([[value - low], [high - value]] for value, low, high in spans)
+        colour = colormaps["tab20"](2 * i % 20 + i // 10 % 2)
+        axes.errorbar(*points[name], y, x, fmt="osD^vP*X"[i % 8], ms=7, color=colour, elinewidth=0.8, label=label, zorder=2)
     axes.axvline(0, color="0.85", lw=0.6, zorder=0)
     _finish(axes, "identity, share of the ceiling (p10 over frames x coverage)", "subject motion, share of the ceiling")
-    axes.legend(title="area beyond the strength front", fontsize=8, title_fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(
+        title="in brackets: area beyond the front,\nwhich strength and early stops give for free", fontsize=8, title_fontsize=8,
+        loc="center left", bbox_to_anchor=(1, 0.5),
+    )  # fmt: skip
     _publish(figure, path)
 
 

@@ -80,9 +80,23 @@ def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequenc
     return found
 
 
+FRONT_FIGURES = ("face_p10", "motion")  # of the strength front: identity (p10 x coverage) and subject motion
+
+
+def spans(table: Sequence[Row]) -> dict[str, tuple[Interval, Interval]]:
+    """Both figures of every row, with their intervals, as shares of the ceiling's."""
+    whole = next(row.figures for row in table if row.method == "ceiling")
+
+    def share(row: Row, name: str) -> Interval:
+        value, low, high = (_share(number, whole[name][0]) for number in row.figures[name])
+        return value, low, high
+
+    return {row.method: (share(row, FRONT_FIGURES[0]), share(row, FRONT_FIGURES[1])) for row in table}
+
+
 def point(people: Sequence[PersonFigures], method: str) -> Point:
-    """Identity (p10 x coverage) and subject motion as shares of the ceiling's."""
-    x, y = (_share(_mean(people, method, name), _mean(people, "ceiling", name)) for name in ("face_p10", "motion"))
+    """Identity and subject motion as shares of the ceiling's."""
+    x, y = (_share(_mean(people, method, name), _mean(people, "ceiling", name)) for name in FRONT_FIGURES)
     return x, y
 
 

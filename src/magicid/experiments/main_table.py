@@ -21,7 +21,7 @@ from magicid.comparison.figures import measure
 from magicid.comparison.markdown import markdown
 from magicid.comparison.people import variant
 from magicid.comparison.study import BEGUN, PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent, start
-from magicid.comparison.table import PersonFigures, finite, point, rows
+from magicid.comparison.table import PersonFigures, finite, point, rows, spans
 from magicid.core.cost import Cost
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter
@@ -59,7 +59,7 @@ class MainTable(Study):
         if self.figure:
             from magicid.comparison.plot import front_figure
 
-            front_figure(points, lines, self._methods(), self.figure)
+            front_figure(points, lines, spans(table), self.figure)
         return self.to_json() | {
             "rows": [row.to_json() for row in table],
             "not_yet": list(NOT_YET),
