@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageSequence
 from rich.console import Console
 
 from magicid import pipeline
@@ -26,10 +27,10 @@ from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.export import lora_file
 from magicid.families.wan import Wan
-from magicid.media.photo import read_photo, write_png
+from magicid.media.photo import write_png
 from magicid.media.video import read_video
 from magicid.metrics import leakage
-from magicid.metrics.picture import EDGE, LABEL, SIDE, write_picture
+from magicid.metrics.picture import EDGE, METHODS, SIDE, STRIP, write_picture
 from magicid.pipeline import _finish, generate_clip, print_result, run_pipeline
 from magicid.stages.generate import Generate
 from tests.doubles import RED, fake_run, picture
@@ -151,12 +152,19 @@ def test_a_stage_deleted_alone_is_refused_and_with_all_later_ones_done_again(
     assert (out / "finetune" / "manifest.jsonl").exists()
 
 
-def test_the_picture_is_as_wide_as_its_frames(finished: Path, tmp_path: Path) -> None:
+def test_the_picture_moves_as_the_clips_do(finished: Path, tmp_path: Path) -> None:
     folder = RunDir(finished)
-    for frames in (2, 8):
-        path = write_picture(folder, tmp_path / "result.png", prompts=1, frames=frames)
-        assert read_photo(path).shape[1] == LABEL + frames * (SIDE + EDGE)
+    clips = [read_video(finished / video.file) for video in folder.read("generate", Video) if video.origin in METHODS]
+    path = write_picture(folder, tmp_path / "result.webp", prompts=2)
     folder.close()
+    with Image.open(path) as picture:
+        frames = [np.asarray(frame.convert("RGB"), int) for frame in ImageSequence.Iterator(picture)]
+        assert picture.info["duration"] * len(frames) == pytest.approx(1000 * len(clips[0][0]) / clips[0][1], rel=0.02)
+    assert len(frames) == len(clips[0][0]) and frames[0].shape[1] == (1 + len(METHODS)) * (SIDE + EDGE) - EDGE
+    top = 2 * STRIP
+    still, moving = (slice(i * (SIDE + EDGE), i * (SIDE + EDGE) + SIDE) for i in (0, 1))
+    first, last = (frame[top : top + SIDE] for frame in (frames[0], frames[-1]))
+    assert abs(first[:, still] - last[:, still]).mean() < 1 < abs(first[:, moving] - last[:, moving]).mean()
 
 
 def test_an_export_that_is_refused_leaves_no_file(

@@ -236,7 +236,7 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
         _say(console, said)
     for file in exports(folder.root):
         _say(console, f"adapter: {file}")
-    _say(console, f"picture: {write_picture(folder, folder.root / 'result.png')}")
+    _say(console, f"picture: {write_picture(folder, folder.root / 'result.webp')}")
     _say(console, f"report:  {write_report(folder)}")
 
 

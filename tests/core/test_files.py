@@ -51,6 +51,13 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.name for path in (folder / "inner").iterdir()] == ["old"]
     publish_folder(folder, lambda target: write(target, "new"))
     assert [path.name for path in (folder / "inner").iterdir()] == ["new"]
+    names: list[str] = []
+    publish_folder(folder, lambda target: names.append(target.name) or write(target, "third"))
+    folder.replace(folder.with_name(names[0].replace("new", "old")))  # a kill between the two renames
+    (tmp_path / names[0]).mkdir()
+    with pytest.raises(RuntimeError, match="killed"):
+        publish_folder(folder, lambda target: write(target, "fourth", fail=True))
+    assert [path.name for path in (folder / "inner").iterdir()] == ["third"]
     assert list(tmp_path.iterdir()) == [folder]
 
 

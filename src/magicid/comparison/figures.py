@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ from magicid.core.run import Run
 from magicid.core.run_dir import Journal
 from magicid.media.photo import read_photo
 from magicid.media.video import evenly
-from magicid.metrics.video import embed_stills, video_metrics
+from magicid.metrics.video import DEFINITION, embed_stills, video_metrics
 from magicid.perception.likeness import likeness_of
 from magicid.perception.optical_flow import estimator_of
 from magicid.perception.tracking import observe
@@ -37,60 +37,53 @@ _STILLS = 4  # frames of a clip that are compared with the photos
 
 def measure(run: Run, clips: Sequence[Shown]) -> list[ClipFigures]:
     """Figures of every clip."""
-    return _once(run, "figures", ClipFigures, clips, _Judge(run).figures)
+    return _once(run, f"figures-{DEFINITION}", ClipFigures, clips, _Judge.figures)
 
 
 def likenesses(run: Run, clips: Sequence[Shown]) -> list[FrameLikeness]:
     """How like the person every frame of every clip is."""
-    return _once(run, "frames", FrameLikeness, clips, _Judge(run).likeness)
+    return _once(run, "frames", FrameLikeness, clips, _Judge.likeness)
 
 
-def _once(run: Run, what: str, kind: type[R], clips: Sequence[Shown], judge: Callable[[Shown], R]) -> list[R]:
+def _once(run: Run, what: str, kind: type[R], clips: Sequence[Shown], judge: "Callable[[_Judge, Shown], R]") -> list[R]:
     """What is said of each clip, in its own method's name; what the journal holds is not asked again."""
     journal = Journal(run.dir, FOLDER)
     photos = text_digest(*(photo.sha256 for photo in (*run.gallery(), *run.photos())))
     keys = [f"{what}-{clip.place}-{clip.key}-{text_digest(clip.prompt)}-{photos}" for clip in clips]
-    left = {key: clip for key, clip in zip(keys, clips, strict=True) if journal.get(kind, key) is None}
-    judged = side_by_side(judge, list(left.values()), len(clips))
-    for key, record in zip(left, run.each("measure", judged, len(left)), strict=True):
-        journal.add(record, key)
-    known = {key: found for key in keys if (found := journal.get(kind, key))}
+    known = {key: record for key in keys if (record := journal.get(kind, key))}
+    left = {key: clip for key, clip in zip(keys, clips, strict=True) if key not in known}
+    if left:
+        judged = side_by_side(partial(judge, _Judge(run)), list(left.values()), len(clips))
+        for key, made in zip(left, run.each("measure", judged, len(left)), strict=True):
+            journal.add(made, key)
+            known[key] = made
     return [replace(known[key], method=clip.method) for key, clip in zip(keys, clips, strict=True)]
 
 
 class _Judge:
-    """The judges and what they know of the person, made ready when a clip is to be measured."""
+    """The judges and what they know of the person, made ready before the lanes begin."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
-
-    @cached_property
-    def _classifier(self) -> Classifier:
-        return Classifier()
-
-    @cached_property
-    def _references(self) -> NDArray[np.float32]:
-        return gallery(self._run)
-
-    @cached_property
-    def _photos(self) -> NDArray[np.float32]:
-        images = [read_photo(self._run.file(photo.image)) for photo in self._run.photos()]
-        return embed_stills(self._run.judges.text_report, images)
+        self._judges, self._geometry = run.judges, run.family.geometry
+        self._classifier, self._flow = Classifier(), estimator_of(run.dir.settings())
+        self._references = gallery(run)
+        images = (read_photo(run.file(photo.image)) for photo in run.photos())
+        self._photos = embed_stills(self._judges.text_report, images)
 
     def _seen(self, clip: Shown) -> Observation:
-        judges, fps = self._run.judges, self._run.family.geometry.fps
-        return observe(clip.frames(), clip.prompt, fps, judges.detector, judges.face_report, self._references)
+        judges = self._judges
+        return observe(clip.frames(), clip.prompt, self._geometry.fps, judges.detector, judges.face_report, self._references)
 
     def likeness(self, clip: Shown) -> FrameLikeness:
         """By the report's encoder, in every frame that shows the person."""
-        cosines = likeness_of(self._seen(clip), self._run.judges.face_report, self._references).cosines
+        cosines = likeness_of(self._seen(clip), self._judges.face_report, self._references).cosines
         return FrameLikeness(clip.method, clip.place, tuple(cosines.tolist()))
 
     def figures(self, clip: Shown) -> ClipFigures:
         """All of `FIGURES`."""
-        judges, seen = self._run.judges, self._seen(clip)
+        judges, seen = self._judges, self._seen(clip)
         frames = seen.frames
-        report = video_metrics(seen, judges, self._references, estimator_of(self._run.dir.settings()))
+        report = video_metrics(seen, judges, self._references, self._flow)
         shown, said = self._classifier.predict([frames])[0], parse(clip.prompt)
         values = {name: report[own] for own, name in NAMES.items()} | {
             "prompt_accuracy": float(np.mean([getattr(shown, field) == getattr(said, field) for field in SAID])),

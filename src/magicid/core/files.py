@@ -30,13 +30,14 @@ def text_digest(*texts: str) -> str:
 def digest(folder: Path, only: Collection[str] | None = None) -> str:
     """Of a folder of models: every file's name, size and bytes; as fast as the disk, at most about 2 GB a second.
 
-    `only` are the places of the files that count, where the folder is shared with others; None: all.
+    `only` are the places of the files that count, where the folder is shared with others; None: all that are whole.
     """
     found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if only is not None and path.relative_to(folder).as_posix() not in only:
+        place = path.relative_to(folder)
+        if (only is not None and place.as_posix() not in only) or any(part.startswith(TEMPORARY) for part in place.parts):
             continue
-        found.update(os.fsencode(f"{path.relative_to(folder).as_posix()}:{path.stat().st_size}:"))
+        found.update(os.fsencode(f"{place.as_posix()}:{path.stat().st_size}:"))
         with path.open("rb") as file:
             while block := file.read(2**24):
                 pulse("digest", path.name)
@@ -77,8 +78,13 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary folder beside `folder`, then put it in its place; what stood there goes last."""
-    temporary, old = temporary_name(folder), temporary_name(folder.with_name(f"old-{folder.name}"))
+    """Let `write` fill a temporary folder beside `folder`, then put it in its place; what stood there goes last.
+
+    What a kill has left of another call is brought back or swept away.
+    """
+    temporary, old = (folder.with_name(f"{TEMPORARY}{kind}-{text_digest(folder.name)}") for kind in ("new", "old"))
+    if old.exists() and not folder.exists():
+        old.replace(folder)
     for half in (temporary, old):
         shutil.rmtree(half, ignore_errors=True)
     try:

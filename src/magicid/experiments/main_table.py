@@ -48,7 +48,7 @@ class MainTable(Study):
         """Bring everyone's runs to their end; the rows, the strength front, and what lies beyond it."""
         console = Console(stderr=quiet)
         found = [self._person(person) for person in self.each(console)]
-        lines = _front(found[0])
+        lines = _front(found[0], self.pipeline().finetune.steps)
         if not self.pipeline().distill.steps:  # stage one at one more strength; between two points any has an area of its own
             lines["where HPO begins"] = ["start"]
         front = list(dict.fromkeys(name for line in lines.values() for name in line))
@@ -124,16 +124,15 @@ def front_methods(run: Run, longer: Adapter) -> list[Method]:
     return weaker + [Method(f"snapshot_{step}", run, adapter) for step, adapter in chain(*kept)]
 
 
-def _front(person: PersonFigures) -> dict[str, list[str]]:
-    """Methods along each line of the front, from the base model on."""
-
-    def line(begin: str, end: str) -> list[str]:
-        return ["base", *(name for name in person.by_method if name.startswith(begin)), end]
-
+def _front(person: PersonFigures, stage_one: int) -> dict[str, list[str]]:
+    """Methods along each line of the front, from the base model on; stage one has so many steps."""
+    names = person.by_method
+    by_step = {int(name.removeprefix("snapshot_")): name for name in names if name.startswith("snapshot_")}
+    steps = [name for _, name in sorted((by_step | {stage_one: "finetuned"}).items())]
     return {
-        "strength of stage one": line("strength_", "finetuned"),
-        "strength of DreamBooth-LoRA": line("longer_strength_", "dreambooth_lora"),
-        "steps of reconstruction": line("snapshot_", "dreambooth_lora"),
+        "strength of stage one": ["base", *(n for n in names if n.startswith("strength_")), "finetuned"],
+        "strength of DreamBooth-LoRA": ["base", *(n for n in names if n.startswith("longer_strength_")), "dreambooth_lora"],
+        "steps of reconstruction": ["base", *steps, "dreambooth_lora"],
         "stopped early": ["dreambooth_lora_early"],
     }
 

@@ -37,7 +37,7 @@ COPY = 6
 _RULE = "photos are JPEG, PNG, WebP or HEIC by content. Export it as JPEG, or drop it."
 _SIZE = f"need at most {MOST_PIXELS // 10**6} megapixels and sides of {LONGEST_SIDE:,}. Make it smaller."
 _MARKER = re.compile(rb"\xff([^\x00\x01\xd0-\xd8\xff])")  # of a JPEG; the bytes left out have no length, or mark nothing
-# Of Pillow all but RuntimeError, which libheif's limits on memory come as
+# What Pillow raises on broken files, and RuntimeError, which libheif raises where it would need too much memory
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, RuntimeError, struct.error)
 
 

@@ -115,10 +115,10 @@ def _panels(lines: Sequence[Line]) -> list[Panel]:
         if found := _BIN.fullmatch(name):
             binned.setdefault(found[1], []).append(name)
     panels = [replace(panel, names=tuple(n for n in panel.names if n in names)) for panel in PANELS]
-    panels += [
-        Panel(f"{_label(stem).capitalize()} by noise", tuple(sorted(own)), "From clean (light) to noise (dark).", 0.0)
-        for stem, own in binned.items()
-    ]
+    for stem, own in binned.items():
+        like = next((panel for panel in PANELS if stem in panel.names), Panel("", ()))
+        title, note = f"{_label(stem).capitalize()} by noise", "From clean (light) to noise (dark)."
+        panels.append(replace(like, title=title, names=tuple(sorted(own)), note=note))
     told = {name for panel in panels for name in panel.names}
     panels += [Panel(_label(name).capitalize(), (name,)) for name in names if name not in told]
     return [panel for panel in panels if panel.names]

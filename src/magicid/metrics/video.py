@@ -10,6 +10,8 @@ from magicid.perception.likeness import likeness_of
 from magicid.perception.motion import scene_motion, subject_motion, top_flow
 from magicid.perception.optical_flow import dis
 
+DEFINITION = 2  # of these figures; one more where any is measured in another way, so that what is kept is measured anew
+
 
 def video_metrics(
     video: Observation, judges: Judges, references: NDArray[np.float32], flow: FlowEstimator = dis

@@ -53,8 +53,11 @@ class ClipEncoder:
 
     def embed_video(self, clips: Sequence[Frames]) -> NDArray[np.float32]:
         """Unit vectors (N, D): the direction of the mean over the frames' unit vectors."""
+        chosen = [evenly(clip, FRAMES) for clip in clips]
+        frames = [frame for clip in chosen for frame in clip]
         with self._turn:
-            return np.stack([_numbers(self._seen(clip)) for clip in clips])
+            rows = torch.cat([self._seen(frames[i : i + FRAMES]) for i in range(0, len(frames), FRAMES)])
+        return np.stack([_numbers(part) for part in rows.split([len(clip) for clip in chosen])])
 
     def embed_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
         """Unit vectors (N, D), of a sentence in several parts the direction of their mean."""
@@ -62,9 +65,9 @@ class ClipEncoder:
             return np.stack([_numbers(self._read(sentence)) for sentence in sentences])
 
     @torch.inference_mode()
-    def _seen(self, clip: Frames) -> Tensor:
+    def _seen(self, frames: Sequence[NDArray[np.uint8]]) -> Tensor:
         _, processor, model = self._parts
-        pixels = processor(images=list(evenly(clip, FRAMES)), input_data_format="channels_last", return_tensors="pt")
+        pixels = processor(images=frames, input_data_format="channels_last", return_tensors="pt")
         pooled = model.vision_model(pixel_values=pixels["pixel_values"].to(model.device)).pooler_output
         rows: Tensor = model.visual_projection(pooled)
         return rows

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from magicid.core.checks import at_least
 from magicid.core.files import publish_text
+from magicid.core.lanes import side_by_side
 from magicid.core.records import STRANGERS, Metric, Value, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import Journal
@@ -19,7 +20,7 @@ from magicid.export.result import NAMES, export_result
 from magicid.media.video import read_video
 from magicid.metrics.bootstrap import interval
 from magicid.metrics.leakage import MOST, leakage
-from magicid.metrics.video import face_metrics, video_metrics
+from magicid.metrics.video import DEFINITION, face_metrics, video_metrics
 from magicid.perception.face import references_of
 from magicid.perception.optical_flow import estimator_of
 from magicid.perception.tracking import observe
@@ -40,21 +41,22 @@ class Evaluate:
         videos = run.dir.read("generate", Video)
         journal = Journal(run.dir, "evaluate")
         references, flow = gallery(run), estimator_of(run.dir.settings())
-        values: dict[str, dict[str, float]] = {}
-        for video in run.each("evaluate", videos, len(videos)):
-            record = journal.get(Value, video.id)
-            if record is None:
-                frames = read_video(run.file(video.file))[0]
-                judges, fps = run.judges, run.family.geometry.fps
-                if video.origin in STRANGERS.values():
-                    seen = observe(frames, video.prompt, fps, judges.detector)
-                    found = face_metrics(seen, judges.face_report, references)
-                else:
-                    seen = observe(frames, video.prompt, fps, judges.detector, judges.face_report, references)
-                    found = video_metrics(seen, judges, references, flow)
-                record = Value(video.id, found)
-                journal.add(record, video.id)
-            values[video.id] = record.values
+        judges, fps = run.judges, run.family.geometry.fps
+
+        def measured(video: Video) -> Value:
+            frames = read_video(run.file(video.file))[0]
+            if video.origin in STRANGERS.values():
+                seen = observe(frames, video.prompt, fps, judges.detector)
+                return Value(video.id, face_metrics(seen, judges.face_report, references))
+            seen = observe(frames, video.prompt, fps, judges.detector, judges.face_report, references)
+            return Value(video.id, video_metrics(seen, judges, references, flow))
+
+        keys = {video.id: f"{video.id}-{DEFINITION}" for video in videos}
+        values = {name: record.values for name, key in keys.items() if (record := journal.get(Value, key))}
+        left = [video for video in videos if video.id not in values]
+        for made in run.each("evaluate", side_by_side(measured, left, len(videos)), len(left)):
+            journal.add(made, keys[made.video])
+            values[made.video] = made.values
         shown = [video for video in videos if video.origin not in STRANGERS.values()]
         publish_text(run.dir.stage("evaluate") / "values.json", json.dumps({video.id: values[video.id] for video in shown}))
         methods = dict.fromkeys(video.origin for video in shown)

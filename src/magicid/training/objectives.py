@@ -135,9 +135,12 @@ def measures(errors: Errors, t_B: Tensor, beta: float) -> dict[str, float]:
         "gradient_factor": torch.sigmoid(0.5 * beta * gap),
         "loser_dominance": ((gap < 0) & (win_drift > 0)).float(),
     }
-    quarters = (t_B * BINS).long().clamp(0, BINS - 1)
-    numbers = {name: float(value.mean()) for name, value in of_pairs.items()}
-    for quarter in quarters.unique().tolist():
-        chosen = quarters == quarter
-        numbers |= {f"{name}_q{quarter + 1}": float(value[chosen].mean()) for name, value in of_pairs.items()}
-    return numbers
+    table = torch.stack([value.float().cpu() for value in of_pairs.values()])
+    quarters = (t_B.cpu() * BINS).long().clamp(0, BINS - 1)
+    chosen = {"": torch.ones_like(quarters, dtype=torch.bool)}
+    chosen |= {f"_q{quarter + 1}": quarters == quarter for quarter in quarters.unique().tolist()}
+    return {
+        f"{name}{end}": value
+        for end, which in chosen.items()
+        for name, value in zip(of_pairs, table[:, which].mean(1).tolist(), strict=True)
+    }
