@@ -1,11 +1,11 @@
 """The preference step, ours against one written as peers write it (peers.py): pairs per second and peak memory.
 
 Both get the same pairs, noise and times, on the same weights, device and precision; both leave the same gradient, which
-is checked away from the reference, where nothing vanishes, and in fp32 whatever the precision of the timed steps. Two
+is checked away from the reference, where nothing vanishes, and on a CPU in fp32 whatever the timed steps' precision. Two
 models: the embedded one, and a random one with the depth and the proportions of Wan 2.1 1.3B (30 layers, feed-forward 35/6
 of the width). The pairs come seven to two winners: in finished runs of the quick preset 100 pairs had 28 such groups of at
 most five. The reference's errors are in the bank, as they are after its first epoch; filling it takes one forward pass a
-video and draw. "the presets" is a step as both presets take it, whose noise and times are fresh: no bank, nothing shared.
+video and draw. "the quick preset" takes one pair a step, with fresh noise and time: no bank, nothing shared.
 
 Memory is the most bytes of tensors alive at once (core/live_memory.py) beside weights and data; the adapters' gradients, one
 copy there and two here, do not grow with the clip and are told apart. A step of two pairs of one winner is measured: ours
@@ -49,6 +49,7 @@ from magicid.training.recompute import Level, recomputing
 from magicid.training.timesteps import Draws
 
 GROUPS, FEW = [[0, 1, 2, 3, 4], [5, 6]], [[0, 1]]
+ONE_BY_ONE = [[0]], [[5]]  # the steps of those who take a pair at a time, which costs what it costs whatever its company
 BETA, PROMPT = 20.0, "sks person, a chef in a white jacket waves in a kitchen"
 
 
@@ -75,6 +76,7 @@ class Way:
     text: bool = True  # embeddings cached
     recompute: Level = "attention"
     chunk: int = 1
+    alone: bool = False  # a pair a step
 
 
 WAYS: dict[str, Way | None] = {
@@ -87,7 +89,7 @@ WAYS: dict[str, Way | None] = {
     "only blocks recomputed": Way(recompute="blocks"),
     "nothing recomputed": Way(recompute="nothing"),
     "all pairs together, plainly": Way(bank=False, recompute="nothing", chunk=0),
-    "the presets": Way(bank=False, share=False, recompute="nothing", chunk=0),
+    "the quick preset": Way(bank=False, recompute="nothing", chunk=0, alone=True),
 }
 
 
@@ -197,7 +199,7 @@ class Bench:
         known = [*family.transformer.parameters(), *family.transformer.buffers(), *text.parameters(), *text.buffers()]
         data = [self.data.latents, self.draws.eps, *self.data.condition([0]).values()]
         with LiveMemory([*known, *data], {tuple(p.shape) for p in lora.parameters(family, POLICY).values()}) as live:
-            self.take(name, FEW)
+            self.take(name, ONE_BY_ONE[0] if getattr(WAYS[name], "alone", False) else FEW)
         return live.peak_of_activations, live.peak
 
 
@@ -222,11 +224,12 @@ def measure(bench: Bench, asked: HpoStep, ideas: list[str]) -> dict[str, dict[st
         found[name] = {"activations_mb": activations / 2**20, "peak_mb": peak / 2**20, "gradient_error": error, "rates": []}
     for turn in range(asked.rounds):
         for name in list(found)[: None if turn < asked.rounds_of_ideas else 2]:
-            groups = [[0], [5]] if name == "peers" else GROUPS  # there a pair costs what it costs, whatever its company
-            pairs = sum(map(len, groups))
+            steps = ONE_BY_ONE if getattr(WAYS[name], "alone", True) else [GROUPS]
+            pairs = sum(len(group) for groups in steps for group in groups)
             with bench.counted() as counts:
                 start = time.perf_counter()
-                bench.take(name, groups)
+                for groups in steps:
+                    bench.take(name, groups)
                 found[name]["rates"].append(pairs / (time.perf_counter() - start))
             found[name] |= {"forwards": counts[0] / pairs, "backwards": counts[1] / pairs}
     peers = found["peers"]
@@ -265,7 +268,7 @@ def main(asked: HpoStep) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Run(RunDir(Path(folder)), Common(Path(folder)), Console(quiet=True))
         all_ideas = list(WAYS)[2:]
-        few = ["without the bank", "without shared winners", "only blocks recomputed", "the presets"]  # in minutes
+        few = ["without the bank", "without shared winners", "only blocks recomputed", "the quick preset"]  # in minutes
         if asked.only != "larger":
             results["embedded"] = measure(Bench(run.family), asked, all_ideas)
             show(console, "the embedded model", results["embedded"])
