@@ -1,10 +1,12 @@
 """The judges' losses are repeatable, fall, and contrast only what differs."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.judge_data import Reconstruct, face_store, views
@@ -14,6 +16,7 @@ from magicid.avatar.judges import NETWORKS
 from magicid.avatar.pretrain_judges import RECIPES, JudgeSettings, new_loss, train_judges
 from magicid.avatar.truth import VOCABULARIES, Truth, random_truth
 from magicid.core.errors import UsageError
+from magicid.core.weights import read_weights
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +90,19 @@ def test_reconstructions_stand_beside_what_was_drawn(tmp_path: Path, work: Path)
     assert (seen.rebuilt == 255 - seen.store.frames[:3]).all()
     again = face_store(tmp_path, 5, 2, same), views(tmp_path, clip_store(work, 31, 16), same, count=3)
     assert (again[0].frames[0] == again[0].frames[1]).all() and (again[1].rebuilt == seen.store.frames[:3]).all()
+
+
+def test_a_judge_is_trained_on_from_a_start_and_never_on_the_checkpoints_of_another_training(tmp_path: Path) -> None:
+    asked, name, start = JudgeSettings(("face_reward",), steps=1, people=4), "face_reward.safetensors", tmp_path / "start"
+    train_judges(asked, tmp_path, tmp_path / "anew")
+    other = {key: value + 0.5 for key, value in read_weights(tmp_path / "anew/judges" / name).items()}
+    start.mkdir()
+    save_file(other, start / name)
+    with pytest.raises(UsageError, match=r"judges/face_reward: has begun with other settings; .* or another --work\.$"):
+        train_judges(replace(asked, start=start), tmp_path, tmp_path / "on")
+    train_judges(replace(asked, start=start), tmp_path / "work", tmp_path / "on")
+    learnt = read_weights(tmp_path / "on/judges" / name)
+    assert max(float((learnt[key].float() - other[key].float()).abs().max()) for key in other) < 0.1
 
 
 def test_training_saves_the_judge_and_refuses_unknown_names(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ package ships. Two more measure and show: `figures` prints how good the judges a
 
 import json
 import sys
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +17,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from magicid.avatar.dataset import clip_store
+from magicid.avatar.pretrain_folder import hold
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.avatar.pretrain_transformer import MUON, Curriculum
 from magicid.core import tables
@@ -73,6 +74,7 @@ def autoencoder(settings: Pretrain) -> None:
     store = clip_store(settings.work, seed=1, count=min(settings.clips, 4000))
     vae = part.new_autoencoder()
     part.start_as_principal_components(vae, store.frames[:200, 8])
+    hold(settings.work / "autoencoder", asdict(settings.autoencoder), None)
     _train(settings, "autoencoder", vae, part.AutoencoderLoss(vae, store))
     part.measure_latents(vae, store)
     part.save_autoencoder(vae, settings.out / "base" / "vae")
@@ -90,6 +92,8 @@ def transformer(settings: Pretrain) -> None:
     latents = part.encode_store(vae, store, settings.work / f"latents-{settings.clips}-{digest(folder)[:12]}.npy")
     tokenizer = part.new_tokenizer()
     model = part.TextToLatents(latents.shape[1], len(tokenizer))
+    asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum), "clips": settings.clips}
+    hold(settings.work / "transformer", asked, settings.start)
     if settings.start:
         model.load(settings.start)
     model.prepare(settings.compile)

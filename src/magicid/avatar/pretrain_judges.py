@@ -4,7 +4,7 @@ Reward and report differ in network and in training data: face encoders never sh
 video-text encoders. The detector shares the reward's clips, the classifier the report's.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ from magicid.avatar.dataset import clip_store
 from magicid.avatar.judge_data import Reconstruct, face_store, reconstructor, views
 from magicid.avatar.judge_losses import ClassifierLoss, DetectorLoss, FaceLoss, VideoTextLoss
 from magicid.avatar.judges import NETWORKS, save_judge
+from magicid.avatar.pretrain_folder import hold
 from magicid.core.device import device
 from magicid.core.errors import UsageError
 from magicid.core.weights import read_weights
@@ -85,13 +86,14 @@ def train_judges(settings: JudgeSettings, work: Path, out: Path) -> None:
 
 def train_judge(name: str, settings: JudgeSettings, work: Path, out: Path, reconstruct: Reconstruct | None) -> None:
     """Train one judge and save the moving average of its parameters."""
+    loop, folder = RECIPES[name].loop(settings.steps), work / "judges" / name
+    hold(folder, asdict(loop) | {"clips": settings.clips, "people": settings.people}, settings.start)
     torch.manual_seed(list(RECIPES).index(name))
     network = NETWORKS[name]()
     if settings.start:
         network.load_state_dict(read_weights(settings.start / f"{name}.safetensors"))
     network.to(device())
     loss = new_loss(name, network, work, settings.clips, settings.people, reconstruct)
-    loop, folder = RECIPES[name].loop(settings.steps), work / "judges" / name
     parameters = dict(network.named_parameters())
     extra = {"people": loss.head} if isinstance(loss, FaceLoss) else {}
     with Progress() as bar:
