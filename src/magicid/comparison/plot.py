@@ -36,7 +36,7 @@ def front_figure(
     for i, (name, spans) in enumerate(methods.items()):
         label = f"{name.replace('_', ' ')} ({'on it' if name in on_it else f'{beyond(points[name], front):+.3f}'})"
         x, y = ([[max(0, value - low)], [max(0, high - value)]] for value, low, high in spans)
-        colour = colormaps["tab20"](2 * i % 20 + i // 10 % 2)
+        colour = "black" if name == "magicid" else colormaps["tab20"](2 * i % 20 + i // 10 % 2)
         axes.errorbar(*points[name], y, x, fmt="osD^vP*X"[i % 8], ms=7, color=colour, elinewidth=0.8, label=label, zorder=2)
     axes.axvline(0, color="0.85", lw=0.6, zorder=0)
     _finish(axes, "identity, share of the ceiling (p10 over frames x coverage)", "subject motion, share of the ceiling")
