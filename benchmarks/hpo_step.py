@@ -30,11 +30,11 @@ from unittest.mock import patch
 import torch
 import tyro
 from diffusers import WanTransformer3DModel
-from peers import peers_step
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.peers import peers_step
 from magicid.core.interfaces import Family
 from magicid.core.live_memory import LiveMemory
 from magicid.core.records import Pair
@@ -286,5 +286,5 @@ def main(asked: HpoStep) -> None:
 
 if __name__ == "__main__":
     if os.environ.pop("OMP_WAIT_POLICY", ""):  # read when torch is loaded; a passive one makes small kernels twice as slow
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     main(tyro.cli(HpoStep))

@@ -228,5 +228,5 @@ def report(asked: Repository, times: dict[str, list[dict[str, float]]]) -> None:
 
 if __name__ == "__main__":
     if os.environ.pop("OMP_WAIT_POLICY", ""):  # read when torch is loaded; a passive one makes the plain loop twice as slow
-        os.execv(sys.executable, [sys.executable, *sys.argv])
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     main(tyro.cli(Repository))
