@@ -48,18 +48,18 @@ def generate(arguments: Sequence[str]) -> None:
         prompt: tyro.conf.Positional[str]
         out: Path | None = None  # default: generated.mp4 in the run's folder, numbered
         seed: int = 0
-        steps: int = 50
+        steps: int | None = None  # of sampling; default: as many as the run's own clips had
         adapter: Path | None = None  # a LoRA file that magicid exported, in place of the run's own
 
     asked = _parse(Arguments, arguments, "magicid generate")
-    if asked.steps < 1:
+    if asked.steps is not None and asked.steps < 1:
         raise UsageError(f"steps {asked.steps}: a clip is drawn in at least 1. Choose another --steps.")
     if asked.out and not writable(asked.out):
         raise UsageError(f"{asked.out}: a clip is one file in a folder that can be written. Choose another --out.")
     if asked.out and asked.out.suffix.lower() != ".mp4":
         raise UsageError(f"{asked.out}: clips are written as .mp4. Choose another --out.")
     out = asked.out or _free_name(asked.folder / "generated.mp4")
-    print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps, asked.adapter))
+    print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps or 0, asked.adapter))
 
 
 def export(arguments: Sequence[str]) -> None:

@@ -264,17 +264,18 @@ def generate_clip(
     prompt: str,
     out: Path,
     seed: int = 0,
-    steps: int = 50,
+    steps: int = 0,
     adapter: Path | None = None,
     console: Console | None = None,
 ) -> Path:
     """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them.
 
-    `steps` of sampling; the guidance is that of the run's own clips. `adapter` is a LoRA file that stands in the place of
-    the run's own; what is unlike that one is said on `console` (None: stderr). A .json beside the clip keeps its recipe
-    and seed.
+    `steps` of sampling, 0: as many as the run's own clips had, whose guidance it has. `adapter` is a LoRA file that stands in
+    the place of the run's own; what is unlike that one is said on `console` (None: stderr). A .json beside the clip keeps its
+    recipe and seed.
     """
     run = open_run(folder, customised=adapter is None)
+    steps = steps or int(run.dir.settings().get("generate.steps", Generate().steps))
     family, geometry = run.family, run.drawn
     trigger = run.common.trigger
     if adapter is None:
