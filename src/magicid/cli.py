@@ -59,7 +59,7 @@ def generate(arguments: Sequence[str]) -> None:
     if asked.out and asked.out.suffix.lower() != ".mp4":
         raise UsageError(f"{asked.out}: clips are written as .mp4. Choose another --out.")
     out = asked.out or _free_name(asked.folder / "generated.mp4")
-    print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps or 0, asked.adapter))
+    print(generate_clip(asked.folder, asked.prompt, out, asked.seed, asked.steps, asked.adapter))
 
 
 def export(arguments: Sequence[str]) -> None:

@@ -264,13 +264,13 @@ def generate_clip(
     prompt: str,
     out: Path,
     seed: int = 0,
-    steps: int = 0,
+    steps: int | None = None,
     adapter: Path | None = None,
     console: Console | None = None,
 ) -> Path:
     """One new clip of the person of a finished run; the trigger words are put in front where the prompt lacks them.
 
-    `steps` of sampling, 0: as many as the run's own clips had, whose guidance it has. `adapter` is a LoRA file that stands in
+    `steps` of sampling, None: as many as the run's own clips had, whose guidance it has. `adapter` is a LoRA file that stands in
     the place of the run's own; what is unlike that one is said on `console` (None: stderr). A .json beside the clip keeps its
     recipe and seed.
     """
