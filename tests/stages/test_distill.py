@@ -94,6 +94,22 @@ def test_what_the_student_says_at_first_is_right_where_the_head_is(taught: tuple
     assert float(LEARN.loss(run, clips, 0 * heads)(0, 0)[0].detach()) > 0
 
 
+def test_the_student_begins_at_its_strength_of_stage_ones_adapter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[dict[str, Tensor]] = []
+    original = Distill.loss
+
+    def noted(self: Distill, run: Run, clips: Clips, heads: Tensor) -> object:
+        begun.extend(lora.weights(run.family, name) for name in (TEACHER, STUDENT))
+        return original(self, run, clips, heads)
+
+    monkeypatch.setattr(Distill, "loss", noted)
+    replace(STAGE, steps=1, student_strength=0.5).run(run)
+    teacher, student = begun
+    for key, tensor in teacher.items():
+        assert torch.equal(student[key], 0.5 * tensor if ".lora_B." in key else tensor)
+    assert any(tensor.any() for key, tensor in teacher.items() if ".lora_B." in key)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_share_of_captions_is_dropped_for_the_empty_prompt(
     taught: tuple[Run, Clips], share: float, monkeypatch: pytest.MonkeyPatch

@@ -49,6 +49,16 @@ def test_names_of_weights_do_not_hold_the_adapters_name(family: Family) -> None:
         assert len(a) == 2 * 2 * 2 * 4  # A and B of four layers of two attentions of two blocks
 
 
+def test_scaled_for_good_it_adds_what_it_adds_at_that_strength(family: Family) -> None:
+    with adapter(family, "x", SIZE), torch.no_grad():
+        with lora.using(family, "x", 0.5):
+            weaker = predict(family)
+        with lora.using(family, "x"):
+            whole = predict(family)
+            lora.scale(family, "x", 0.5)
+            assert torch.allclose(predict(family), weaker, atol=1e-6) and not torch.allclose(whole, weaker, atol=1e-6)
+
+
 def test_only_the_adapter_at_work_takes_gradients(family: Family) -> None:
     with adapter(family, "policy", SIZE), adapter(family, "reference", SIZE):
         with lora.using(family, "reference"), torch.no_grad():

@@ -92,6 +92,14 @@ def load_weights(family: Family, name: str, tensors: dict[str, Tensor]) -> None:
         parameter.copy_(tensors[key])
 
 
+@torch.no_grad()
+def scale(family: Family, name: str, strength: float) -> None:
+    """Multiply what an adapter adds to the base model, for good; `using` does it for a while."""
+    for key, parameter in parameters(family, name).items():
+        if ".lora_B." in key:
+            parameter.mul_(strength)
+
+
 def weights(family: Family, name: str) -> dict[str, Tensor]:
     """A copy of the adapter's weights, on the CPU."""
     return {key: value.detach().cpu().clone() for key, value in parameters(family, name).items()}
