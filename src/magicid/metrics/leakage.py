@@ -51,7 +51,7 @@ def sentence(metrics: Sequence[Metric], settings: Mapping[str, Any]) -> str:
     said += f", {share:.0%} of what the subject gained"
     if share <= most:
         return f"{said}."
-    remedy = "fork the run with fewer --finetune.steps (magicid fork --help)"
+    remedy = "load the adapter only for clips that show nobody else"
     return f"{said}. Warning: more than {most:.0%}, so strangers turn into the subject; {remedy}."
 
 
