@@ -29,7 +29,7 @@ def test_a_half_turned_stranger_leaks_a_half() -> None:
 def test_only_too_much_of_it_is_warned_of() -> None:
     little, much = (sentence(measured(0.1, 0.7, 0.1, after), {"evaluate.most_leakage": 0.4}) for after in (0.25, 0.4))
     assert little == "Strangers' identity to the subject: 0.100 before, 0.250 after, 25% of what the subject gained."
-    assert "50% of what the subject gained. Warning: more than 40%, so strangers turn into the subject; fork" in much
+    assert "50% of what the subject gained. Warning: more than 40%, so strangers turn into the subject; load" in much
     assert much.endswith("; load the adapter only for clips that show nobody else.")
     assert "Warning" not in sentence(measured(0.1, 0.7, 0.1, 0.39), {})
 
