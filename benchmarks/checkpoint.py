@@ -63,7 +63,6 @@ def main() -> None:
     found = {"overhead": save / (stage.save_every_steps * step), "save_s": save, "step_s": step, "every": stage.save_every_steps}
     found |= {"save_s_range": [min(saves[1:]), max(saves[1:])], "step_s_range": [min(steps[1:]), max(steps[1:])]}
     said = f"a save takes {save:.3f} s, a step {step:.3f} s: {found['overhead']:.2%} at one every {stage.save_every_steps} steps"
-    said = f"a save takes {save:.3f} s, a step {step:.3f} s: {found['overhead']:.2%} at one every {stage.save_every_steps} steps"
     print(json.dumps(found) if asked.json else said)
 
 

@@ -19,9 +19,7 @@ from magicid.training.preference import POLICY, REFERENCE
 from magicid.training.timesteps import Draws
 
 
-def peers_step(
-    family: Family, clips: Sequence[tuple[Tensor, Tensor, str, int]], draws: Draws, beta: float, count: int | None = None
-) -> float:
+def peers_step(family: Family, clips: Sequence[tuple[Tensor, Tensor, str, int]], draws: Draws, beta: float) -> float:
     """Loss of pairs of (winner's latents, loser's latents, prompt, draw); leaves the gradient in the policy's weights."""
     transformer, total = family.transformer, 0.0
     device = next(transformer.parameters()).device
@@ -42,7 +40,7 @@ def peers_step(
             reference_win, reference_lose = error(winner), error(loser)
         loss = -F.logsigmoid(-0.5 * beta * ((win - reference_win) - (lose - reference_lose)))
         with lora.using(family, POLICY):
-            (loss / (count or len(clips))).backward()
+            (loss / len(clips)).backward()
         total += float(loss.detach()) / len(clips)
     transformer.disable_gradient_checkpointing()  # type: ignore[operator]
     return total

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from magicid.avatar.identity import Identity
+from magicid.avatar.prompts import parse
+from magicid.avatar.renderer import render_clip
 from magicid.cli import main
 from magicid.comparison import clips, controls
 from magicid.comparison.clips import Method, drawn, generated, places
+from magicid.comparison.figures import FIGURES
 from magicid.comparison.markdown import COLUMNS
 from magicid.comparison.people import common_of, person_run
 from magicid.comparison.study import steps_before
@@ -47,6 +51,9 @@ def test_every_row_has_every_figure_and_its_interval(result: dict[str, Any], wor
     assert [row["method"] for row in result["rows"]] == ROWS and result["not_yet"] == list(NOT_YET)
     for row in result["rows"]:
         assert set(COLUMNS) <= set(row) and set(row["intervals"]) == set(COLUMNS), row["method"]
+        assert row["measured"].keys() == set(FIGURES) and all(0 <= count <= 2 for count in row["measured"].values())
+        alone = [one["prompt"] for one in row["by_person"].values()]
+        assert list(row["by_person"]) == [9, 7] and row["prompt"] == pytest.approx(sum(alone) / 2)
     trained = [row["method"] for row in result["rows"] if row["seconds"] > 0]
     assert trained == [name for name in ROWS if name not in ("base", "static", "impostor", "ceiling")]
     assert {row["method"] for row in result["rows"] if row["beyond_front"] is None} == {
@@ -82,7 +89,10 @@ def test_the_controls_are_what_they_are_called(run: Run) -> None:
     held = to_tensor(np.repeat(photo[None], len(still), 0)[None])
     assert (abs(still.astype(int) - to_frames(run.family.decode(run.family.encode(held)))[0]) <= 1).all()
     assert stranger.shape == person.shape == real.shape and (stranger != person).any() and (real != person).any()
-    assert (person == shown["ceiling"].frames()).all()
+    asked = places(run)[shown["ceiling"].place]
+    for number, frames in ((9, person), (7, stranger)):  # of that person, and none else
+        real = render_clip(Identity.random(number), parse(asked.prompt), asked.seed % 2**31, 17, 64, 8.0).frames
+        assert (to_frames(run.family.decode(run.family.encode(to_tensor(real[None]))))[0] == frames).all()
 
 
 def test_every_method_gets_the_prompts_and_seeds_of_the_base_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

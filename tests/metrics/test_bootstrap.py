@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from magicid.metrics.bootstrap import interval, statistic_interval
+from magicid.metrics.bootstrap import interval, statistic_interval, student
 
 
 def test_the_mean_lies_in_its_interval() -> None:
@@ -28,14 +28,26 @@ def test_copies_in_a_cluster_make_nothing_surer() -> None:
     assert copies == pytest.approx(alone) and believed[2] - believed[1] < 0.5 * (copies[2] - copies[1])
 
 
-def test_about_95_of_100_intervals_hold_the_truth() -> None:
+@pytest.mark.parametrize("clusters", [6, 8, 40])
+def test_about_95_of_100_intervals_hold_the_truth(clusters: int) -> None:
     rng = np.random.default_rng(3)
     held = 0
-    for _ in range(200):
-        of_prompt = np.repeat(rng.normal(0, 1, 40), 3)
-        _, low, high = interval(list(of_prompt + rng.normal(0, 1, 120)), list(np.repeat(range(40), 3)), draws=400)
+    for _ in range(400):
+        of_prompt = np.repeat(rng.normal(0, 1, clusters), 3)
+        values = list(of_prompt + rng.normal(0, 1, 3 * clusters))
+        _, low, high = interval(values, list(np.repeat(range(clusters), 3)), draws=2000)
         held += low <= 0 <= high
-    assert 0.88 <= held / 200 <= 0.99
+    assert 0.9 <= held / 400 <= 0.98  # of six 0.915
+
+
+def test_two_and_three_clusters_have_their_range() -> None:
+    assert interval([1.0, 3.0], "ab") == (2, 1, 3)
+    assert interval([1.0, 3.0, 8.0], "abc") == (4, 1, 8)
+
+
+def test_students_quantiles_are_those_of_the_tables() -> None:
+    known = {1: 12.706, 2: 4.303, 7: 2.365, 9: 2.262, 30: 2.042, 1000: 1.962}
+    assert {freedom: student(freedom) for freedom in known} == pytest.approx(known, abs=1e-3)
 
 
 def test_what_could_not_be_measured_is_left_out() -> None:
@@ -65,8 +77,16 @@ def test_a_statistic_that_copies_shift_stays_in_its_interval() -> None:
     def spread(drawn: list[np.ndarray]) -> float:  # of few points, and so smaller the fewer they are
         return float(np.linalg.slogdet(np.cov(np.concatenate(drawn), rowvar=False))[1])
 
-    value, low, high = statistic_interval(spread, points)
+    value, low, high = statistic_interval(spread, points, shifted=True)
     assert low < value < high
+    plain = statistic_interval(spread, points)
+    assert plain[2] - plain[1] == pytest.approx(high - low) and plain[2] < high  # copies know less
+
+
+def test_a_statistic_that_cannot_be_negative_has_no_negative_end() -> None:
+    values = [0.0, 0.1, 0.0, 0.0, 0.3, 0.0, 0.0, 0.0]
+    _, low, high = statistic_interval(lambda drawn: max(0.0, float(np.mean(drawn))), values)
+    assert low == 0 < high
 
 
 def test_a_statistic_of_one_cluster_has_no_width() -> None:

@@ -38,7 +38,7 @@ def words(*arguments: Any) -> str:
 
 def test_every_origin_and_strength_is_named_with_its_count() -> None:
     text = words(PHOTOS, VIDEOS, scores(), PAIRS, SETTINGS)
-    for label in ("photo, standing still (2)", "fine-tuned, strength 1 (4)", "fine-tuned, strength 0.45 (4)", "base model (3)"):
+    for label in ("photo, standing still (2)", "customised, strength 1 (4)", "customised, strength 0.45 (4)", "base model (3)"):
         assert label in text, label
     assert "identity pair (2): loser → winner" in text and "dynamic pair (1): loser → winner" in text
     assert "first front" in text and "hollow" not in text

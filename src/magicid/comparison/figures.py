@@ -42,7 +42,7 @@ def measure(run: Run, clips: Sequence[Shown]) -> list[ClipFigures]:
 
 def likenesses(run: Run, clips: Sequence[Shown]) -> list[FrameLikeness]:
     """How like the person every frame of every clip is."""
-    return _once(run, "frames", FrameLikeness, clips, _Judge.likeness)
+    return _once(run, f"frames-{DEFINITION}", FrameLikeness, clips, _Judge.likeness)
 
 
 def _once(run: Run, what: str, kind: type[R], clips: Sequence[Shown], judge: "Callable[[_Judge, Shown], R]") -> list[R]:

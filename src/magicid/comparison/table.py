@@ -54,11 +54,14 @@ class Row:
     figures: dict[str, Interval]
     shares: dict[str, float]
     magicid_minus: dict[str, Interval]
+    measured: dict[str, int]  # clips that each figure is of: those without a person to be judged are left out
+    by_person: dict[int, dict[str, float]]
     beyond_front: Interval | None  # area that it adds to the strength front's; None of those that lie on it, or without one
 
     def to_json(self) -> dict[str, Any]:
         """Flat, as `magicid experiment` prints it: a figure that could not be measured is null."""
         plain = flat(self.method, self.figures) | {"shares": self.shares, "magicid_minus": self.magicid_minus}
+        plain |= {"measured": self.measured, "by_person": self.by_person}
         found: dict[str, Any] = finite(plain | {"beyond_front": self.beyond_front})
         return found
 
@@ -69,14 +72,16 @@ def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequenc
     found = []
     for method in methods:
         figures = {name: figure_of(people, method, name) for name in FIGURES}
-        figures["frechet"] = statistic_interval(_frechet(method), people, draws=200)
+        figures["frechet"] = statistic_interval(_frechet(method), people, draws=200, shifted=True)
         for name in ("seconds", "peak_memory_mb"):
             costs = [getattr(person.costs.get(method, Cost()), name) for person in people]
             figures[name] = interval(costs, range(len(people)))
         shares = {name: _share(figures[name][0], ceiling[name]) for name in FIGURES}
         minus = {name: figure_of(people, ours, name, method) for name in FIGURES} if method != ours else {}
         gain = None if method in front or not front else statistic_interval(_beyond(method, front), people)
-        found.append(Row(method, figures, shares, minus, gain))
+        measured = {name: sum(person.sums[method, name][1] for person in people) for name in FIGURES}
+        by_person = {one.person: {name: _mean([one], method, name) for name in FIGURES} for one in people}
+        found.append(Row(method, figures, shares, minus, measured, by_person, gain))
     return found
 
 

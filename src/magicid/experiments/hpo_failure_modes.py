@@ -142,7 +142,7 @@ def _means(clips: Sequence[ClipFigures]) -> dict[str, float]:
 
 
 def _row(trainings: Sequence[Training]) -> dict[str, Any]:
-    """One loss: means over its trainings, with intervals clustered by person, and what became of them."""
+    """One loss: means over its trainings (clips: of those that ended), intervals by person, and what became of them."""
     people = [one.person for one in trainings]
     figures = {name: interval([one.figures[name] for one in trainings], people) for name in FIGURES}
     collapses = [one.collapse for one in trainings if one.collapse]

@@ -49,8 +49,6 @@ class MainTable(Study):
         console = Console(stderr=quiet)
         found = [self._person(person) for person in self.each(console)]
         lines = _front(found[0], self.pipeline().finetune.steps)
-        if not self.pipeline().distill.steps:  # stage one at one more strength; between two points any has an area of its own
-            lines["where HPO begins"] = ["start"]
         front = list(dict.fromkeys(name for line in lines.values() for name in line))
         table = rows(found, self._methods(), front)
         if not quiet:

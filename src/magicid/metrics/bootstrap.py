@@ -1,11 +1,19 @@
-"""Means with 95% bootstrap intervals, resampled by cluster, since clips of one prompt (or one person) go together."""
+"""Means with 95% bootstrap intervals, resampled by cluster, since clips of one prompt (or one person) go together.
 
+Percentiles of few clusters are too near to each other: their levels are moved out as far as Student's quantile is from the
+normal one (the expanded percentile interval of Hesterberg, arXiv:1411.5279). Of two or three clusters that is their whole
+range, which holds the truth in a half and in three quarters of all cases and no more.
+"""
+
+import math
 from collections.abc import Callable, Hashable, Sequence
+from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
+TAIL = 0.025  # of a 95% interval, at each end
 
 
 def interval(values: Sequence[float], clusters: Sequence[Hashable], draws: int = 2000) -> tuple[float, float, float]:
@@ -20,16 +28,16 @@ def interval(values: Sequence[float], clusters: Sequence[Hashable], draws: int =
     counts = np.array([len(g) for g in groups.values()])
     picks = np.random.default_rng(0).integers(len(groups), size=(draws, len(groups)))
     means = sums[picks].sum(1) / counts[picks].sum(1)
-    low, high = np.quantile(means, (0.025, 0.975))
+    low, high = np.quantile(means, levels(len(groups)))
     return float(sums.sum() / counts.sum()), float(low), float(high)
 
 
 def statistic_interval(
-    statistic: Callable[[list[T]], float], clusters: Sequence[T], draws: int = 500
+    statistic: Callable[[list[T]], float], clusters: Sequence[T], draws: int = 500, shifted: bool = False
 ) -> tuple[float, float, float]:
     """(value, low, high) of any statistic of whole clusters in any order, which are drawn with replacement.
 
-    Draws repeat clusters, which shifts a statistic such as a Frechet distance: the interval is moved back by the
+    Draws repeat clusters, by which a statistic such as a Frechet distance is `shifted`: its interval is moved back by the
     difference of the draws' mean and the value.
     """
     value = statistic(list(clusters))
@@ -37,5 +45,22 @@ def statistic_interval(
     drawn = [tuple(sorted(row)) for row in picks.tolist()]
     known = {row: statistic([clusters[i] for i in row]) for row in set(drawn)}  # few clusters make few different draws
     found = np.array([known[row] for row in drawn])
-    low, high = np.quantile(found, (0.025, 0.975)) - (found.mean() - value)
+    low, high = np.quantile(found, levels(len(clusters))) - (found.mean() - value if shifted else 0)
     return value, float(low), float(high)
+
+
+def levels(clusters: int) -> tuple[float, float]:
+    """Levels of the percentiles that are the ends of an interval of so many clusters."""
+    if clusters < 2:
+        return TAIL, 1 - TAIL
+    tail = NormalDist().cdf(-math.sqrt(clusters / (clusters - 1)) * student(clusters - 1))
+    return tail, 1 - tail
+
+
+def student(freedom: int) -> float:
+    """Student's quantile of level 1 - `TAIL`, by the trapezoid rule on its density."""
+    x = np.linspace(0, 20, 40_001)
+    density = (1 + x**2 / freedom) ** (-(freedom + 1) / 2)
+    density *= math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi * freedom)
+    within = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)]) * (x[1] - x[0])
+    return float(np.interp(0.5 - TAIL, within, x))

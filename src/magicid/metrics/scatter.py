@@ -91,7 +91,7 @@ def _groups(videos: Sequence[Video], spots: Mapping[str, tuple[float, float]]) -
         shade = 0.3 + 0.7 * (strengths.index(strength) + 1) / len(strengths) if strength in strengths else 0.7
         cmap = maps.get(origin, colormaps["RdPu"])
         colour = GREY if cmap is None else to_hex(cmap(shade))
-        label = "base model" if origin == "base" else f"{origin.replace('finetuned', 'fine-tuned')}, strength {strength:g}"
+        label = "base model" if origin == "base" else f"{origin.replace('finetuned', 'customised')}, strength {strength:g}"
         groups.append(
             Group(label, colour, "o", [v.id for v in videos if (v.origin, v.strength) == (origin, strength) and v.id in spots])
         )
