@@ -8,7 +8,7 @@ import pytest
 
 from magicid.comparison.figures import FIGURES
 from magicid.comparison.markdown import COLUMNS, markdown
-from magicid.comparison.table import PersonFigures, finite, point, rows
+from magicid.comparison.table import PersonFigures, finite, point, rows, spans
 from magicid.core.cost import Cost
 from magicid.core.records import ClipFigures
 
@@ -55,6 +55,12 @@ def test_only_what_lies_beyond_the_front_has_an_area_there() -> None:
     assert base.beyond_front is None and ours.beyond_front is not None
     assert ours.beyond_front[0] > 0.1 and ours.beyond_front[1] > 0
     assert point([person(0)], "weaker") == pytest.approx((0.3, 0.8))
+
+
+def test_spans_are_intervals_as_shares_of_the_ceilings_value() -> None:
+    table = rows([person(0), person(2)], METHODS, FRONT)
+    identity, motion = spans(table)["magicid"]
+    assert identity == pytest.approx((0.71 / 1.01, 0.70 / 1.01, 0.72 / 1.01)) and motion == pytest.approx((0.9, 0.9, 0.9))
 
 
 def test_clips_that_cannot_be_measured_are_left_out_and_null_in_json() -> None:

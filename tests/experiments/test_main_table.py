@@ -89,10 +89,10 @@ def test_the_controls_are_what_they_are_called(run: Run) -> None:
     held = to_tensor(np.repeat(photo[None], len(still), 0)[None])
     assert (abs(still.astype(int) - to_frames(run.family.decode(run.family.encode(held)))[0]) <= 1).all()
     assert stranger.shape == person.shape == real.shape and (stranger != person).any() and (real != person).any()
-    asked = places(run)[shown["ceiling"].place]
+    asked, size = places(run)[shown["ceiling"].place], run.family.geometry
     for number, frames in ((9, person), (7, stranger)):  # of that person, and none else
-        real = render_clip(Identity.random(number), parse(asked.prompt), asked.seed % 2**31, 17, 64, 8.0).frames
-        assert (to_frames(run.family.decode(run.family.encode(to_tensor(real[None]))))[0] == frames).all()
+        real = render_clip(Identity.random(number), parse(asked.prompt), asked.seed % 2**31, size.frames, size.height, size.fps)
+        assert (to_frames(run.family.decode(run.family.encode(to_tensor(real.frames[None]))))[0] == frames).all()
 
 
 def test_every_method_gets_the_prompts_and_seeds_of_the_base_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
