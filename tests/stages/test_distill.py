@@ -149,6 +149,8 @@ def test_it_comes_nearer_and_leaves_no_adapter_behind(run: Run) -> None:
     learnt = read_adapter(run, made)
     assert learnt.keys() == stage_one.keys() and any(not torch.equal(learnt[key], stage_one[key]) for key in learnt)
     assert not getattr(run.family.transformer, "peft_config", None)
+    said = run.console.file.getvalue()  # type: ignore[attr-defined]
+    assert all(f" {bar} ━" in said for bar in ("base", "heads", "joined", "distill"))  # each bar has a name of its own
     drawn = [json.loads(line) for line in (run.dir.root / "distill" / "journal.jsonl").read_text().splitlines()]
     assert {(clip["origin"], clip["strength"]) for clip in drawn} == {("base", 0.0), ("joined", 1.0)}
     for origin in ("base", "joined"):

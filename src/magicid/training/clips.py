@@ -58,7 +58,8 @@ def make_clips(
     journal = Journal(run.dir, stage)
     done: dict[str, Video] = {}
     size = clip_bytes(shape, geometry)
-    with run.bar(stage, len(wanted)) as bar:
+    origins = {clip.origin for clip in wanted}
+    with run.bar(origins.pop() if len(origins) == 1 else stage, len(wanted)) as bar:
         for clip in wanted:
             video = journal.get(Video, clip.id, run.path(stage, f"{clip.id}.safetensors"))
             if video is not None and run.file(video.file).exists():
