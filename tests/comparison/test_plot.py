@@ -24,8 +24,8 @@ def test_it_shows_every_method_and_what_it_adds_to_the_front(tmp_path: Path, mon
     methods = {name: ((x, x - 0.1, x + 0.2), (y, y, y)) for name, (x, y) in points.items() if name not in ("half", "whole")}
     front_figure(points, lines, methods, tmp_path / "front.png")
     front, *rest = labels
-    assert front == "strength front (all lines: area 0.310)"
-    assert rest == ["steps", "base (on it)", "magicid (+0.090)", "magic me (+0.000)"]
+    assert front == "strength front (all lines: area 0.480)"
+    assert rest == ["steps", "base (on it)", "magicid (+0.120)", "magic me (+0.000)"]
     assert read_photo(tmp_path / "front.png").shape[1] > 600
 
 
