@@ -39,19 +39,21 @@ def steps(world: None, work: Path) -> dict[str, Any]:
 
 def test_a_falling_curve_falls_by_its_thirds_and_slopes_by_its_frames() -> None:
     said = along([0.9 - 0.1 * t for t in range(9)])
-    assert said["slope"] == pytest.approx(-0.1) and said["fall"] == pytest.approx(0.6) and said["mean"] == pytest.approx(0.5)
-    assert (said["first_third"], said["last_third"]) == pytest.approx((0.8, 0.2)) and said["coverage"] == 1
+    assert (
+        said["slope"] == pytest.approx(-0.1) and said["thirds_fall"] == pytest.approx(0.6) and said["mean"] == pytest.approx(0.5)
+    )
+    assert (said["first_third"], said["last_third"]) == pytest.approx((0.8, 0.2)) and said["seen"] == 1
     flat = along([0.4] * 33)
-    assert (flat["slope"], flat["fall"]) == pytest.approx((0, 0), abs=1e-9)
+    assert (flat["slope"], flat["thirds_fall"]) == pytest.approx((0, 0), abs=1e-9)
 
 
 def test_frames_without_the_person_count_for_the_coverage_alone() -> None:
     gaps = along([0.9, math.nan, 0.7, math.nan, 0.5, math.nan])
-    assert gaps["slope"] == pytest.approx(-0.1) and gaps["fall"] == pytest.approx(0.4) and gaps["coverage"] == 0.5
+    assert gaps["slope"] == pytest.approx(-0.1) and gaps["thirds_fall"] == pytest.approx(0.4) and gaps["seen"] == 0.5
     left = along([0.9, 0.8, math.nan, math.nan, math.nan, math.nan])
-    assert left["slope"] == pytest.approx(-0.1) and math.isnan(left["fall"])
+    assert left["slope"] == pytest.approx(-0.1) and math.isnan(left["thirds_fall"])
     nobody = along([math.nan] * 6)
-    assert nobody["coverage"] == 0 and all(math.isnan(nobody[name]) for name in SHOWN if name != "coverage")
+    assert nobody["seen"] == 0 and all(math.isnan(nobody[name]) for name in SHOWN if name != "seen")
 
 
 def test_every_method_has_a_curve_as_long_as_its_clips_at_both_lengths(frames: dict[str, Any], work: Path) -> None:
@@ -61,10 +63,12 @@ def test_every_method_has_a_curve_as_long_as_its_clips_at_both_lengths(frames: d
         for row in one["rows"]:
             assert len(row["curve"]) == one["frames"] and set(row["intervals"]) == set(SHOWN)
             values = [value for value, _, _ in row["curve"]]
-            assert row["mean"] == pytest.approx(np.mean(values), abs=1e-6) and row["coverage"] == 1
+            assert row["mean"] == pytest.approx(np.mean(values), abs=1e-6) and row["seen"] == 1
             assert bool(row["magicid_minus"]) == (row["method"] != "magicid")
         rows = {row["method"]: row for row in one["rows"]}
-        assert rows["ceiling"]["magicid_minus"]["fall"][0] == pytest.approx(rows["magicid"]["fall"] - rows["ceiling"]["fall"])
+        assert rows["ceiling"]["magicid_minus"]["thirds_fall"][0] == pytest.approx(
+            rows["magicid"]["thirds_fall"] - rows["ceiling"]["thirds_fall"]
+        )
     assert read_photo(work / "frames.png").shape[1] > 1200
     json.dumps(frames, allow_nan=False)
 
@@ -119,5 +123,5 @@ def test_nothing_is_done_twice_and_tables_are_printed(
     unchanged(work, lambda: again.append(replace(MotionOverSteps(), **few).run()))
     assert again == [frames, steps]
     said = capsys.readouterr().out
-    assert "\n| MagicID minus | mean | fall | slope |" in said and f"| {LONGER} frames |" in said
+    assert "\n| MagicID minus | mean | thirds_fall | slope |" in said and f"| {LONGER} frames |" in said
     assert "\n| magicid | 8 |" in said and "\n| the end minus stage one |" in said

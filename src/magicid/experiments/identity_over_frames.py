@@ -24,8 +24,8 @@ from magicid.core.records import Adapter, FrameLikeness
 from magicid.metrics.bootstrap import interval
 
 METHODS = ("finetuned", "dreambooth_lora", "magicid", "ceiling")
-COMPARED = ("mean", "fall", "slope")
-SHOWN = ("mean", "first_third", "last_third", "fall", "slope", "coverage")
+COMPARED = ("mean", "thirds_fall", "slope")
+SHOWN = ("mean", "first_third", "last_third", "thirds_fall", "slope", "seen")
 Clips = Sequence[tuple[int, FrameLikeness]]  # with the person of each
 
 
@@ -96,9 +96,9 @@ def _clips(person: Person, frames: int) -> list[Shown]:
 
 
 def along(cosines: Sequence[float]) -> dict[str, float]:
-    """What one clip's curve says; frames without the person (nan) count for the coverage alone.
+    """What one clip's curve says; frames without the person (nan) count for `seen`, its share, alone.
 
-    fall is the mean of the first third less that of the last, slope a frame is that of the straight line through all; nan
+    thirds_fall is the mean of the first third less that of the last, slope a frame is that of the straight line through all; nan
     where the person is seen in too few frames.
     """
     values, third = np.asarray(cosines, float), len(cosines) // 3
@@ -106,7 +106,8 @@ def along(cosines: Sequence[float]) -> dict[str, float]:
     parts = {"mean": values, "first_third": values[:third], "last_third": values[-third:]}
     means = {name: float(part[np.isfinite(part)].mean()) if np.isfinite(part).any() else math.nan for name, part in parts.items()}
     slope = float(np.polyfit(seen, values[seen], 1)[0]) if len(seen) > 1 else math.nan
-    return means | {"fall": means["first_third"] - means["last_third"], "slope": slope, "coverage": len(seen) / len(values)}
+    fall = means["first_third"] - means["last_third"]
+    return means | {"thirds_fall": fall, "slope": slope, "seen": len(seen) / len(values)}
 
 
 def _of(clips: Clips, method: str) -> dict[tuple[int, str], FrameLikeness]:
