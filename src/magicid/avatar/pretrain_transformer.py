@@ -5,7 +5,7 @@ that classifier-free guidance works. What is saved is a `WanPipeline` that its s
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from magicid.avatar.dataset import FPS, FRAMES, SIZE, ClipStore
+from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.plain_attention import PlainAttention
 from magicid.avatar.pretrain_autoencoder import encode, to_video
 from magicid.avatar.probe import Probe, probe_targets
@@ -56,6 +57,7 @@ class TextToLatents(nn.Module):
 
     def __init__(self, channels: int, vocabulary: int) -> None:
         super().__init__()
+        self.prepared: bool | None = None  # None: not prepared; else whether blocks are compiled
         torch.manual_seed(0)
         self.text_encoder = UMT5EncoderModel(
             UMT5Config(
@@ -69,8 +71,19 @@ class TextToLatents(nn.Module):
             rope_max_seq_len=64,
         )  # fmt: skip
 
+    def frozen(self) -> "TextToLatents":
+        """A copy as it is now, which is not trained, prepared as this one is."""
+        copy = TextToLatents(self.transformer.config.in_channels, self.text_encoder.config.vocab_size)
+        parts = ((copy.text_encoder, self.text_encoder), (copy.transformer, self.transformer))
+        for mine, theirs in parts:
+            mine.load_state_dict(theirs.state_dict())
+        if self.prepared is not None:
+            copy.prepare(self.prepared)
+        return copy.requires_grad_(False).eval()
+
     def prepare(self, compile: bool) -> None:
         """Make training faster, not different: attention in plain products, and on request compiled blocks."""
+        self.prepared = compile
         for block in self.transformer.blocks:
             block.attn1.set_processor(PlainAttention())
             block.attn2.set_processor(PlainAttention())
@@ -94,10 +107,14 @@ class TextToLatents(nn.Module):
         return self.probe
 
     def forward(self, x_t: Tensor, t_B: Tensor, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """Predicted velocity; text after a sentence's end is zero, as the stock pipeline makes it."""
-        text = self.text_encoder(ids_BL, mask_BL).last_hidden_state * mask_BL[..., None]
-        velocity: Tensor = self.transformer(x_t, t_B * 1000, text, return_dict=False)[0]
+        """Predicted velocity."""
+        velocity: Tensor = self.transformer(x_t, t_B * 1000, self.text(ids_BL, mask_BL), return_dict=False)[0]
         return velocity
+
+    def text(self, ids_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        """What the sentences say, (B, L, D); after a sentence's end zero, as the stock pipeline makes it."""
+        states: Tensor = self.text_encoder(ids_BL, mask_BL).last_hidden_state
+        return states * mask_BL[..., None]
 
 
 @torch.inference_mode()
@@ -131,6 +148,7 @@ class Curriculum:
     head_weight: float = 1.0  # of the error in a head's cells at t = 0, falling to 1 at t = 1, where a head's place is open
     even_times: bool = False  # t uniform in 0.05..0.97; else logit-normal (arXiv:2403.03206), bent towards noise
     probe_weight: float = 0.0  # of the probe's error beside the velocity's (avatar/probe.py); 0: no probe
+    guided: Guided = field(default=Guided())  # learn what the network itself says under such guidance (avatar/guided.py)
 
     def at(self, step: int) -> tuple[int | None, int]:
         """(frames of a window, None for all; batch) of a step."""
@@ -165,6 +183,8 @@ class TransformerLoss:
         self.law = FlowMatching()
         self.truths = [store.item(i).truth for i in range(len(store))]
         self.inside = heads_inside(store.boxes, store.frames.shape[2], latents.shape[-1])
+        cells = latents.shape[-1] * latents.shape[-2] // 4
+        self.teacher = Teacher(model.frozen(), curriculum.guided, cells) if curriculum.guided else None
         self.probe: Probe | None = None
         if curriculum.probe_weight:
             self.who, self.where = probe_targets(store)
@@ -185,6 +205,8 @@ class TransformerLoss:
         t = self.curriculum.times(batch, generator(0, "transformer-time", step, micro))
         x_t, target = self.law.add_noise(x0, eps, t), self.law.target(x0, eps, t)
         with autocast(x0.device):
+            if self.teacher is not None:
+                target = self.teacher(x_t, t, tokens.input_ids, tokens.attention_mask)
             velocity = self.model(x_t, t, tokens.input_ids, tokens.attention_mask)
         errors_BFHW = (velocity.float() - target).square().mean(1)
         errors, head = errors_BFHW.detach().mean((1, 2, 3)), (errors_BFHW.detach() * inside).sum() / inside.sum().clamp(min=1e-6)
