@@ -12,11 +12,11 @@ from torch import Tensor
 class PlainAttention:
     """A processor for `WanAttention`; L queries, M keys, D per head, rotary (cos, sin) of (1, L, 1, D) each.
 
-    With `inside`, the number of a frame's tokens, attention stays within each frame: the weaker self of avatar/guided.py.
+    With `frame_tokens`, how many a frame has, attention stays within each frame: the weaker self of avatar/guided.py.
     """
 
-    def __init__(self, inside: int = 0) -> None:
-        self.inside = inside
+    def __init__(self, frame_tokens: int = 0) -> None:
+        self.frame_tokens = frame_tokens
 
     def __call__(
         self,
@@ -32,13 +32,12 @@ class PlainAttention:
         query, key, value = (x.unflatten(2, (attn.heads, -1)) for x in (query, key, value))
         if rotary_emb is not None:
             query, key = rotate(query, *rotary_emb), rotate(key, *rotary_emb)
-        batch = len(query)
-        if self.inside:
-            query, key, value = (x.reshape(-1, self.inside, *x.shape[2:]) for x in (query, key, value))
+        if self.frame_tokens:
+            query, key, value = (x.reshape(-1, self.frame_tokens, *x.shape[2:]) for x in (query, key, value))
         query, key, value = (x.transpose(1, 2).to(value.dtype) for x in (query, key, value))
         logits = (query * query.shape[-1] ** -0.5) @ key.mT
         mixed = logits.softmax(-1, dtype=torch.float32).to(value.dtype) @ value
-        output: Tensor = attn.to_out[0](mixed.transpose(1, 2).reshape(batch, -1, mixed.shape[1] * mixed.shape[3]))
+        output: Tensor = attn.to_out[0](mixed.transpose(1, 2).reshape(hidden_BLC.shape))
         return output
 
 

@@ -7,6 +7,7 @@ package ships. Two more measure and show: `figures` prints how good the judges a
 
 import json
 import sys
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -17,11 +18,12 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from magicid.avatar.dataset import clip_store
+from magicid.avatar.guided import Teacher
 from magicid.avatar.pretrain_folder import hold
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.avatar.pretrain_transformer import MUON, Curriculum
 from magicid.core import tables
-from magicid.core.errors import MagicIDError
+from magicid.core.errors import MagicIDError, UsageError
 from magicid.core.files import digest
 from magicid.training.log import Log
 from magicid.training.loop import LoopSettings, Loss, train
@@ -86,6 +88,9 @@ def transformer(settings: Pretrain) -> None:
 
     from magicid.avatar import pretrain_transformer as part
 
+    if settings.curriculum.guided and (not settings.start or settings.curriculum.whole_from):
+        rule = "a teacher needs weights to start from and whole clips"
+        raise UsageError(f"curriculum.guided {settings.curriculum.guided}: {rule}; give --start and --curriculum.whole-from 0.")
     store = clip_store(settings.work, seed=2, count=settings.clips)
     folder = settings.out / "base" / "vae"
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
@@ -96,8 +101,13 @@ def transformer(settings: Pretrain) -> None:
     hold(settings.work / "transformer", asked, settings.start)
     if settings.start:
         model.load(settings.start)
+    teacher = None
+    if settings.curriculum.guided:
+        frozen = deepcopy(model).requires_grad_(False).eval()
+        frozen.prepare(settings.compile)
+        teacher = Teacher(frozen, settings.curriculum.guided, latents.shape[-1] * latents.shape[-2] // 4)
     model.prepare(settings.compile)
-    loss = part.TransformerLoss(model, tokenizer, store, latents, settings.curriculum)
+    loss = part.TransformerLoss(model, tokenizer, store, latents, settings.curriculum, teacher)
     average = _train(settings, "transformer", model, loss)
     model.load_state_dict(average, strict=False)
     part.save_pipeline(model, tokenizer, vae, settings.out / "base")

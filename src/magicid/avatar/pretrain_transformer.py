@@ -57,7 +57,6 @@ class TextToLatents(nn.Module):
 
     def __init__(self, channels: int, vocabulary: int) -> None:
         super().__init__()
-        self.prepared: bool | None = None  # None: not prepared; else whether blocks are compiled
         torch.manual_seed(0)
         self.text_encoder = UMT5EncoderModel(
             UMT5Config(
@@ -71,19 +70,8 @@ class TextToLatents(nn.Module):
             rope_max_seq_len=64,
         )  # fmt: skip
 
-    def frozen(self) -> "TextToLatents":
-        """A copy as it is now, which is not trained, prepared as this one is."""
-        copy = TextToLatents(self.transformer.config.in_channels, self.text_encoder.config.vocab_size)
-        parts = ((copy.text_encoder, self.text_encoder), (copy.transformer, self.transformer))
-        for mine, theirs in parts:
-            mine.load_state_dict(theirs.state_dict())
-        if self.prepared is not None:
-            copy.prepare(self.prepared)
-        return copy.requires_grad_(False).eval()
-
     def prepare(self, compile: bool) -> None:
         """Make training faster, not different: attention in plain products, and on request compiled blocks."""
-        self.prepared = compile
         for block in self.transformer.blocks:
             block.attn1.set_processor(PlainAttention())
             block.attn2.set_processor(PlainAttention())
@@ -169,7 +157,7 @@ class Curriculum:
 
 
 class TransformerLoss:
-    """Flow matching on cached latents."""
+    """Flow matching on cached latents; where there is a teacher, the target is what it says of them."""
 
     def __init__(
         self,
@@ -178,13 +166,13 @@ class TransformerLoss:
         store: ClipStore,
         latents: Tensor,
         curriculum: Curriculum = Curriculum(),
+        teacher: Teacher | None = None,
     ) -> None:
         self.model, self.tokenizer, self.latents, self.curriculum = model, tokenizer, latents, curriculum
+        self.teacher = teacher
         self.law = FlowMatching()
         self.truths = [store.item(i).truth for i in range(len(store))]
         self.inside = heads_inside(store.boxes, store.frames.shape[2], latents.shape[-1])
-        cells = latents.shape[-1] * latents.shape[-2] // 4
-        self.teacher = Teacher(model.frozen(), curriculum.guided, cells) if curriculum.guided else None
         self.probe: Probe | None = None
         if curriculum.probe_weight:
             self.who, self.where = probe_targets(store)
