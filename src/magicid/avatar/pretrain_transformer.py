@@ -191,11 +191,11 @@ class TransformerLoss:
         inside = torch.stack([self.inside[i, window] for i, window in windows]).float()
         eps = noise(tuple(x0.shape), 0, "transformer", step, micro)
         t = self.curriculum.times(batch, generator(0, "transformer-time", step, micro))
-        x_t, target = self.law.add_noise(x0, eps, t), self.law.target(x0, eps, t)
+        x_t = self.law.add_noise(x0, eps, t)
         with autocast(x0.device):
-            if self.teacher is not None:
-                target = self.teacher(x_t, t, tokens.input_ids, tokens.attention_mask)
+            said = self.teacher and self.teacher(x_t, t, tokens.input_ids, tokens.attention_mask)
             velocity = self.model(x_t, t, tokens.input_ids, tokens.attention_mask)
+        target = self.law.target(x0, eps, t) if said is None else said
         errors_BFHW = (velocity.float() - target).square().mean(1)
         errors, head = errors_BFHW.detach().mean((1, 2, 3)), (errors_BFHW.detach() * inside).sum() / inside.sum().clamp(min=1e-6)
         logged = {"noisy_half": float(errors[t > 0.5].mean()), "head": float(head), "frames": float(length)}
