@@ -31,6 +31,14 @@ def test_clean_and_noise_come_back_from_what_was_mixed(law: NoiseLaw) -> None:
 
 
 @pytest.mark.parametrize("law", LAWS, ids=str)
+def test_what_is_said_of_a_clip_is_the_prediction_that_it_is_read_from(law: NoiseLaw) -> None:
+    x_t, target = law.add_noise(X0, EPS, TIMES), law.target(X0, EPS, TIMES)
+    torch.testing.assert_close(law.said_of(x_t, X0, TIMES), target, rtol=1e-4, atol=1e-4)
+    said = law.said_of(x_t, 2 * X0, TIMES)  # of another clip: nothing but the inverse
+    torch.testing.assert_close(law.clean_and_noise(x_t, said, TIMES)[0], 2 * X0, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=str)
 def test_time_0_is_clean_and_time_1_is_noise(law: NoiseLaw) -> None:
     assert torch.equal(law.add_noise(X0, EPS, torch.zeros(4)), X0)
     torch.testing.assert_close(law.add_noise(X0, EPS, torch.ones(4)), EPS, rtol=0, atol=0.4)

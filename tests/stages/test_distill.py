@@ -24,6 +24,7 @@ from magicid.training.adapters import load_adapter, read_adapter
 from magicid.training.log import Log
 from magicid.training.objectives import video_error
 from magicid.training.reconstruction import Clips, noised
+from magicid.training.regions import moving_like
 from tests.doubles import CentredDetector
 
 pytestmark = pytest.mark.usefixtures("judges")
@@ -80,18 +81,25 @@ def test_the_loss_is_the_distance_from_the_teacher_on_the_head_and_from_the_base
     key = ("distill", 3, 0)
     chosen = clips.choose(2, run.common.seed, *key)
     by = predictions(run, clips, chosen, key)
+    law, (x_t, t, _) = run.family.law, noised(run.family, clips.latents[chosen], run.common.seed, *key)
     half = torch.stack([at_left(clips.latents.shape[2:])] * len(clips.latents))
     for heads in (torch.zeros_like(half), half, torch.ones_like(half)):
-        target = torch.where(heads[chosen][:, None] > 0, by[TEACHER], by[None])
+        region = heads[chosen][:, None]
+        teacher, base = (law.clean_and_noise(x_t, by[name], t)[0] for name in (TEACHER, None))
+        target = torch.where(region > 0, law.said_of(x_t, moving_like(teacher, base, region), t), by[None])
         loss = LEARN.loss(run, clips, heads)(3, 0)[0]
         assert float(loss.detach()) == pytest.approx(float(video_error(by[STUDENT], target).mean()), rel=1e-5) != 0
 
 
-def test_what_the_student_says_at_first_is_right_where_the_head_is(taught: tuple[Run, Clips]) -> None:
+def test_what_the_student_says_at_first_is_right_where_the_head_is_but_for_its_motion(
+    taught: tuple[Run, Clips], monkeypatch: pytest.MonkeyPatch
+) -> None:
     run, clips = taught
     heads = torch.ones(clips.latents.shape[0], *clips.latents.shape[2:])
-    assert float(LEARN.loss(run, clips, heads)(0, 0)[0].detach()) == 0
-    assert float(LEARN.loss(run, clips, 0 * heads)(0, 0)[0].detach()) > 0
+    moving, elsewhere = (float(LEARN.loss(run, clips, part)(0, 0)[0].detach()) for part in (heads, 0 * heads))
+    assert moving > 1e-6 < elsewhere
+    monkeypatch.setattr("magicid.training.regions.MOST_GAIN", 1.0)
+    assert float(LEARN.loss(run, clips, heads)(0, 0)[0].detach()) < 1e-9
 
 
 def test_the_student_begins_at_its_strength_of_stage_ones_adapter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ import torch
 from magicid.core.interfaces import Face
 from magicid.core.seeds import noise
 from magicid.training import lora
-from magicid.training.regions import head_region, latent_region, regional
+from magicid.training.regions import head_region, latent_region, moving_like, regional
 from magicid.training.sampling import sample
 from tests.families.tiny import tiny_family
 
@@ -68,8 +68,26 @@ def test_inside_the_adapter_speaks_and_outside_the_base_model_guided_or_not(tmp_
         said = joined(x, t, condition)
         both = joined(torch.cat([x, x]), torch.cat([t, t]), {key: torch.cat([c, c]) for key, c in condition.items()})
     assert torch.equal(said[0], base[0]) and torch.equal(said[1, ..., 1:], base[1, ..., 1:])
-    assert torch.equal(said[1, ..., 0], own[1, ..., 0]) and not torch.equal(own, base)
+    clean = {key: family.law.clean_and_noise(x, value, t)[0][1:] for key, value in (("said", said), ("own", own), ("base", base))}
+    wanted = moving_like(clean["own"], clean["base"], regions[1:, None])
+    assert torch.allclose(clean["said"][..., 0], wanted[..., 0], atol=1e-5) and not torch.equal(own, base)
     assert torch.allclose(both[2:], said, atol=1e-5) and torch.allclose(both[:2], said, atol=1e-5)
+
+
+def test_a_region_moves_as_strongly_as_another_clip_s_and_keeps_its_mean_frame() -> None:
+    other, region = noise((2, 3, 5, 4, 4), 0, "other"), torch.zeros(2, 1, 5, 4, 4)
+    region[..., :2] = 1
+    clips = noise((2, 3, 1, 4, 4), 0, "face") + torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1, 1) * noise((2, 3, 5, 4, 4), 0, "own")
+    moved = moving_like(clips, other, region)
+
+    def power(x: torch.Tensor) -> torch.Tensor:
+        return ((x - x.mean(2, keepdim=True)).square() * region).sum((1, 2, 3, 4))
+
+    assert torch.allclose(moved.mean(2), clips.mean(2), atol=1e-5)
+    assert torch.allclose(power(moved)[0], power(other)[0], rtol=1e-4)
+    assert torch.equal(moved[1], clips[1])  # it moves more than the other: nothing is taken from it
+    still = moving_like(clips.mean(2, keepdim=True).expand_as(clips), other, region)
+    assert torch.isfinite(still).all() and torch.allclose(still.mean(2), clips.mean(2), atol=1e-5)
 
 
 def test_a_sampler_draws_with_the_predictions_it_is_given(tmp_path: Path) -> None:

@@ -35,6 +35,10 @@ class FlowMatching:
         t = _like(t_B, x_t)
         return x_t - t * prediction, x_t + (1 - t) * prediction
 
+    def said_of(self, x_t: Tensor, x0: Tensor, t_B: Tensor) -> Tensor:
+        """The prediction of a model that sees `x0` in x_t; times above 0."""
+        return (x_t - x0) / _like(t_B, x_t)
+
     def warp(self, u: Tensor) -> Tensor:
         """Bend uniform times in 0..1 by the shift."""
         return self.shift * u / (1 + (self.shift - 1) * u)
@@ -96,6 +100,11 @@ class VariancePreserving:
         if self.prediction == "eps":
             return (x_t - s * prediction) / a.clamp_min(1e-6), prediction
         return a * x_t - s * prediction, s * x_t + a * prediction
+
+    def said_of(self, x_t: Tensor, x0: Tensor, t_B: Tensor) -> Tensor:
+        """The prediction of a model that sees `x0` in x_t; times above 0."""
+        a, s = self._roots(t_B, x_t)
+        return self.target(x0, (x_t - a * x0) / s, t_B)
 
     def warp(self, u: Tensor) -> Tensor:
         """Uniform times, on the grid of levels and never clean."""

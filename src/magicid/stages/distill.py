@@ -1,9 +1,9 @@
 """Stage one's adapter learns to change the head alone: scene, clothes and motion stay those of the base model. Ours.
 
 The base model draws a clip of each prompt. From the same noise a second clip is drawn with the adapter at work only where
-the first shows the head. On these joined clips a copy of the adapter learns, at every noise level, to predict what the
-adapter predicts on the head and what the base model predicts elsewhere. What comes out is an ordinary LoRA and needs no
-region.
+the first shows the head, with the base model's strength of change over time. On these joined clips a copy of the adapter
+learns, at every noise level, to predict the same: what the adapter predicts on the head, moving so, and what the base
+model predicts elsewhere. What comes out is an ordinary LoRA and needs no region.
 """
 
 from collections.abc import Sequence

@@ -11,6 +11,7 @@ from magicid.perception.subject import Masks, head_masks
 from magicid.training import lora
 
 LEAST_INSIDE = 0.3  # share of a latent's pixels from which on it belongs to the region
+MOST_GAIN = 4.0  # a head that all but stands still would be made of noise
 
 
 def head_region(frames: Frames, faces: Sequence[Face | None], shape: Sequence[int], alone: int = 1) -> Tensor:
@@ -43,8 +44,10 @@ def latent_region(inside: Masks, shape: Sequence[int], alone: int = 1) -> Tensor
 def regional(family: Family, adapter: str, region_BFHW: Tensor) -> Predict:
     """Predictions that are the adapter's inside a region (1) and the base model's outside (0), in two passes.
 
-    For as many rows (B, C, F, H, W) as there are regions, or twice as many, as guidance stacks them.
+    An adapter that was learnt from photos shrinks what it sees move, so inside it is given the base model's strength of
+    change over time. For as many rows (B, C, F, H, W) as there are regions, or twice as many, as guidance stacks them.
     """
+    law = family.law
 
     def predict(x_t: Tensor, t: Tensor, condition: Condition) -> Tensor:
         with lora.using(family, None):
@@ -52,6 +55,23 @@ def regional(family: Family, adapter: str, region_BFHW: Tensor) -> Predict:
         with lora.using(family, adapter):
             inside = family.predict(x_t, t, condition)
         region = region_BFHW.repeat(len(x_t) // len(region_BFHW), 1, 1, 1)[:, None].to(x_t.device)
+        base, own = (law.clean_and_noise(x_t, said.float(), t)[0] for said in (outside, inside))
+        inside = law.said_of(x_t, moving_like(own, base, region), t)
         return torch.where(region > 0, inside, outside)
 
     return predict
+
+
+def moving_like(clips: Tensor, others: Tensor, region_B1FHW: Tensor) -> Tensor:
+    """Clips (B, C, F, H, W) whose departure from their mean frame is as strong, over a region, as that of `others`.
+
+    It is enlarged, by up to `MOST_GAIN`, and never made less: arXiv:2305.08891 brings back the spread of guided
+    predictions so, here it is that over time.
+    """
+
+    def departure(x: Tensor) -> Tensor:
+        return x - x.mean(2, keepdim=True)
+
+    own, wanted = ((departure(x).square() * region_B1FHW).sum((1, 2, 3, 4), keepdim=True) for x in (clips, others))
+    gain = (wanted / own.clamp_min(1e-12)).sqrt().clamp(1, MOST_GAIN)
+    return clips + (gain - 1) * departure(clips)
