@@ -33,8 +33,8 @@ def test_clean_and_noise_come_back_from_what_was_mixed(law: NoiseLaw) -> None:
 @pytest.mark.parametrize("law", LAWS, ids=str)
 def test_what_is_said_of_a_clip_is_the_prediction_that_it_is_read_from(law: NoiseLaw) -> None:
     x_t, target = law.add_noise(X0, EPS, TIMES), law.target(X0, EPS, TIMES)
-    torch.testing.assert_close(law.said_of(x_t, X0, TIMES), target, rtol=1e-4, atol=1e-4)
-    said = law.said_of(x_t, 2 * X0, TIMES)  # of another clip: nothing but the inverse
+    torch.testing.assert_close(law.prediction_of(x_t, X0, TIMES), target, rtol=1e-4, atol=1e-4)
+    said = law.prediction_of(x_t, 2 * X0, TIMES)  # of another clip: nothing but the inverse
     torch.testing.assert_close(law.clean_and_noise(x_t, said, TIMES)[0], 2 * X0, rtol=1e-4, atol=1e-4)
 
 
@@ -120,6 +120,7 @@ def test_pure_noise_is_undone_by_v_alone() -> None:
     assert alphas[-1] == 0 and torch.equal(law.add_noise(X0, EPS, one), EPS)
     x0, eps = law.clean_and_noise(EPS, law.target(X0, EPS, one), one)
     assert torch.equal(x0, X0) and torch.equal(eps, EPS)
+    assert torch.equal(law.prediction_of(EPS, X0, one), law.target(X0, EPS, one))
     with pytest.raises(ValueError, match="zero terminal SNR"):
         VariancePreserving("eps", alphas)
 

@@ -1,4 +1,4 @@
-"""The student says what stage one says where the head is, and what the base model says elsewhere."""
+"""The student says what stage one says where the head is, moving more, and what the base model says elsewhere."""
 
 import json
 import shutil
@@ -73,7 +73,7 @@ def test_without_steps_the_outcome_is_stage_ones_adapter_and_nothing_is_drawn(ru
     assert not (run.dir.root / "distill").exists()
 
 
-def test_the_loss_is_the_distance_from_the_teacher_on_the_head_and_from_the_base_elsewhere(taught: tuple[Run, Clips]) -> None:
+def test_the_loss_is_the_distance_from_the_moving_teacher_on_the_head_and_the_base_elsewhere(taught: tuple[Run, Clips]) -> None:
     run, clips = taught
     with torch.no_grad():
         for name, parameter in lora.parameters(run.family, STUDENT).items():
@@ -86,7 +86,7 @@ def test_the_loss_is_the_distance_from_the_teacher_on_the_head_and_from_the_base
     for heads in (torch.zeros_like(half), half, torch.ones_like(half)):
         region = heads[chosen][:, None]
         teacher, base = (law.clean_and_noise(x_t, by[name], t)[0] for name in (TEACHER, None))
-        target = torch.where(region > 0, law.said_of(x_t, moving_like(teacher, base, region), t), by[None])
+        target = torch.where(region > 0, law.prediction_of(x_t, moving_like(teacher, base, region), t), by[None])
         loss = LEARN.loss(run, clips, heads)(3, 0)[0]
         assert float(loss.detach()) == pytest.approx(float(video_error(by[STUDENT], target).mean()), rel=1e-5) != 0
 

@@ -48,12 +48,12 @@ def test_without_a_face_there_is_no_region(frames: int) -> None:
     assert region.shape == (frames, 4, 4) and not region.any()
 
 
-def test_inside_the_adapter_speaks_and_outside_the_base_model_guided_or_not(tmp_path: Path) -> None:
+def test_inside_the_adapter_speaks_moving_more_and_outside_the_base_model_guided_or_not(tmp_path: Path) -> None:
     family = tiny_family("wan", tmp_path)
     lora.add_adapter(family, "face", lora.LoraSettings(2, 2.0))
     with torch.no_grad():
         for name, parameter in lora.parameters(family, "face").items():
-            parameter.fill_(0.05) if "lora_B" in name else None
+            parameter.fill_(-0.05) if "lora_B" in name else None
     shape = family.latents_shape(5, family.geometry.height, family.geometry.width)
     x, condition = noise((2, *shape), 0, "x"), family.encode_prompts(["a", "b"])
     regions = torch.zeros(2, *shape[1:])
@@ -71,13 +71,15 @@ def test_inside_the_adapter_speaks_and_outside_the_base_model_guided_or_not(tmp_
     clean = {key: family.law.clean_and_noise(x, value, t)[0][1:] for key, value in (("said", said), ("own", own), ("base", base))}
     wanted = moving_like(clean["own"], clean["base"], regions[1:, None])
     assert torch.allclose(clean["said"][..., 0], wanted[..., 0], atol=1e-5) and not torch.equal(own, base)
+    assert not torch.allclose(wanted, clean["own"], atol=1e-4)
     assert torch.allclose(both[2:], said, atol=1e-5) and torch.allclose(both[:2], said, atol=1e-5)
 
 
 def test_a_region_moves_as_strongly_as_another_clip_s_and_keeps_its_mean_frame() -> None:
-    other, region = noise((2, 3, 5, 4, 4), 0, "other"), torch.zeros(2, 1, 5, 4, 4)
+    other, region = noise((3, 3, 5, 4, 4), 0, "other"), torch.zeros(3, 1, 5, 4, 4)
     region[..., :2] = 1
-    clips = noise((2, 3, 1, 4, 4), 0, "face") + torch.tensor([0.5, 2.0]).reshape(2, 1, 1, 1, 1) * noise((2, 3, 5, 4, 4), 0, "own")
+    strengths = torch.tensor([0.5, 2.0, 0.05]).reshape(3, 1, 1, 1, 1)
+    clips = noise((3, 3, 1, 4, 4), 0, "face") + strengths * noise((3, 3, 5, 4, 4), 0, "own")
     moved = moving_like(clips, other, region)
 
     def power(x: torch.Tensor) -> torch.Tensor:
@@ -86,8 +88,14 @@ def test_a_region_moves_as_strongly_as_another_clip_s_and_keeps_its_mean_frame()
     assert torch.allclose(moved.mean(2), clips.mean(2), atol=1e-5)
     assert torch.allclose(power(moved)[0], power(other)[0], rtol=1e-4)
     assert torch.equal(moved[1], clips[1])  # it moves more than the other: nothing is taken from it
-    still = moving_like(clips.mean(2, keepdim=True).expand_as(clips), other, region)
-    assert torch.isfinite(still).all() and torch.allclose(still.mean(2), clips.mean(2), atol=1e-5)
+    assert torch.allclose(power(moved)[2], 16 * power(clips)[2], rtol=1e-4)  # four times at most
+
+
+def test_what_cannot_move_is_left_as_it_is() -> None:
+    clips, others = noise((2, 3, 5, 4, 4), 0, "own"), noise((2, 3, 5, 4, 4), 0, "other")
+    frame, whole = clips[:, :, :1], torch.ones(2, 1, 5, 4, 4)
+    assert torch.equal(moving_like(frame, others[:, :, :1], whole[:, :, :1]), frame)
+    assert torch.equal(moving_like(clips, others, 0 * whole), clips)
 
 
 def test_a_sampler_draws_with_the_predictions_it_is_given(tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ class FlowMatching:
         t = _like(t_B, x_t)
         return x_t - t * prediction, x_t + (1 - t) * prediction
 
-    def said_of(self, x_t: Tensor, x0: Tensor, t_B: Tensor) -> Tensor:
-        """The prediction of a model that sees `x0` in x_t; times above 0."""
-        return (x_t - x0) / _like(t_B, x_t)
+    def prediction_of(self, x_t: Tensor, x0: Tensor, t_B: Tensor) -> Tensor:
+        """The velocity from which `clean_and_noise` reads `x0`; times above 0."""
+        return (x_t - x0) / _like(t_B, x_t).clamp_min(1e-6)
 
     def warp(self, u: Tensor) -> Tensor:
         """Bend uniform times in 0..1 by the shift."""
@@ -101,8 +101,8 @@ class VariancePreserving:
             return (x_t - s * prediction) / a.clamp_min(1e-6), prediction
         return a * x_t - s * prediction, s * x_t + a * prediction
 
-    def said_of(self, x_t: Tensor, x0: Tensor, t_B: Tensor) -> Tensor:
-        """The prediction of a model that sees `x0` in x_t; times above 0."""
+    def prediction_of(self, x_t: Tensor, x0: Tensor, t_B: Tensor) -> Tensor:
+        """The prediction from which `clean_and_noise` reads `x0`; times above 0."""
         a, s = self._roots(t_B, x_t)
         return self.target(x0, (x_t - a * x0) / s, t_B)
 

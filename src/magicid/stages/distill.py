@@ -1,9 +1,9 @@
 """Stage one's adapter learns to change the head alone: scene, clothes and motion stay those of the base model. Ours.
 
 The base model draws a clip of each prompt. From the same noise a second clip is drawn with the adapter at work only where
-the first shows the head, with the base model's strength of change over time. On these joined clips a copy of the adapter
-learns, at every noise level, to predict the same: what the adapter predicts on the head, moving so, and what the base
-model predicts elsewhere. What comes out is an ordinary LoRA and needs no region.
+the first shows the head, its motion enlarged there (training/regions.py). On these joined clips a copy of the adapter
+learns to predict, at every noise level, the same: on the head the adapter's prediction, so enlarged, elsewhere the base
+model's. What comes out is an ordinary LoRA and needs no region.
 """
 
 from collections.abc import Sequence
@@ -115,7 +115,7 @@ class Distill:
         ]
 
     def loss(self, run: Run, clips: Clips, heads_NFHW: Tensor) -> Loss:
-        """Of each step: how far the student is from the teacher where the head is (1), and from the base model elsewhere."""
+        """Of each step: how far the student is from the teacher, moving more, where the head is (1), from the base elsewhere."""
         family = run.family
 
         def loss(step: int, micro: int) -> tuple[Tensor, dict[str, float]]:

@@ -42,10 +42,11 @@ def latent_region(inside: Masks, shape: Sequence[int], alone: int = 1) -> Tensor
 
 
 def regional(family: Family, adapter: str, region_BFHW: Tensor) -> Predict:
-    """Predictions that are the adapter's inside a region (1) and the base model's outside (0), in two passes.
+    """Predictions that are the base model's outside a region (0) and inside (1) the adapter's, moving more, in two passes.
 
-    An adapter that was learnt from photos shrinks what it sees move, so inside it is given the base model's strength of
-    change over time. For as many rows (B, C, F, H, W) as there are regions, or twice as many, as guidance stacks them.
+    An adapter that was learnt from photos shrinks what it sees move, so inside `moving_like` enlarges that towards what the
+    base model predicts of the same noised clip. Under guidance each half is enlarged by itself. For as many rows
+    (B, C, F, H, W) as there are regions, or twice as many, as guidance stacks them.
     """
     law = family.law
 
@@ -56,17 +57,18 @@ def regional(family: Family, adapter: str, region_BFHW: Tensor) -> Predict:
             inside = family.predict(x_t, t, condition)
         region = region_BFHW.repeat(len(x_t) // len(region_BFHW), 1, 1, 1)[:, None].to(x_t.device)
         base, own = (law.clean_and_noise(x_t, said.float(), t)[0] for said in (outside, inside))
-        inside = law.said_of(x_t, moving_like(own, base, region), t)
+        inside = law.prediction_of(x_t, moving_like(own, base, region), t)
         return torch.where(region > 0, inside, outside)
 
     return predict
 
 
 def moving_like(clips: Tensor, others: Tensor, region_B1FHW: Tensor) -> Tensor:
-    """Clips (B, C, F, H, W) whose departure from their mean frame is as strong, over a region, as that of `others`.
+    """Clips (B, C, F, H, W) whose departure from their mean frame is enlarged, over a region, to the power of that of `others`.
 
-    It is enlarged, by up to `MOST_GAIN`, and never made less: arXiv:2305.08891 brings back the spread of guided
-    predictions so, here it is that over time.
+    By `MOST_GAIN` at most, and never made less. The mean is that of all frames, also of those in which the region is elsewhere;
+    untested on autoencoders that compress time, whose first latent stands for one frame. After the rescaled guidance of
+    arXiv:2305.08891, which brings back the spread of a whole prediction.
     """
 
     def departure(x: Tensor) -> Tensor:
