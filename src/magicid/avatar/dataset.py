@@ -47,24 +47,25 @@ def render(seed: int, index: int) -> Clip:
 
 @dataclass(frozen=True)
 class ClipStore:
-    """`frames` (N, T, H, W, 3) uint8, `boxes` (N, T, 4) and `landmarks` (N, T, 5, 2) in pixels, mapped from disk."""
+    """Clips from the `first` on: `frames` (N, T, H, W, 3) uint8, `boxes` (N, T, 4), `landmarks` (N, T, 5, 2) in pixels, mapped from disk."""
 
     seed: int
     frames: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32]
+    first: int = 0
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def item(self, index: int) -> Item:
-        """Who and what clip `index` shows."""
-        return item(self.seed, index)
+        """Who and what the store's clip `index` shows."""
+        return item(self.seed, self.first + index)
 
 
-def clip_store(folder: Path, seed: int, count: int, workers: int = 2) -> ClipStore:
-    """Open the store of `count` clips under `folder`, drawing it first where it is not there."""
-    base = folder / f"clips-{seed}-{count}"
+def clip_store(folder: Path, seed: int, count: int, first: int = 0, workers: int = 2) -> ClipStore:
+    """Open the store of `count` clips, from the `first` on, under `folder`, drawing it where it is not there."""
+    base = folder / f"clips-{seed}-{f'{first}-' if first else ''}{count}"
     done = base / "done"
     base.mkdir(parents=True, exist_ok=True)
     shapes = {"frames": (FRAMES, SIZE, SIZE, 3), "boxes": (FRAMES, 4), "landmarks": (FRAMES, 5, 2)}
@@ -76,11 +77,11 @@ def clip_store(folder: Path, seed: int, count: int, workers: int = 2) -> ClipSto
             for name, shape in shapes.items()
         }
         with ProcessPoolExecutor(workers) as pool:
-            for index, clip in enumerate(pool.map(partial(render, seed), range(count), chunksize=64)):
+            for index, clip in enumerate(pool.map(partial(render, seed), range(first, first + count), chunksize=64)):
                 for name, array in arrays.items():
                     array[index] = getattr(clip, name)
         for array in arrays.values():
             array.flush()
         done.touch()
     frames, boxes, landmarks = (np.load(base / f"{name}.npy", mmap_mode="r") for name in shapes)
-    return ClipStore(seed, frames, boxes, landmarks)
+    return ClipStore(seed, frames, boxes, landmarks, first)

@@ -39,6 +39,7 @@ class Pretrain:
     work: Path = Path("work/pretrain")  # clips, latents and checkpoints
     out: Path = Path(__file__).parent / "weights"
     clips: int = 32_000  # rendered for training
+    clips_from: int = 0  # the transformer's first: higher, and it trains on with clips and people that it has not seen
     autoencoder: LoopSettings = field(
         default=LoopSettings(steps=5000, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
@@ -91,13 +92,15 @@ def transformer(settings: Pretrain) -> None:
     if settings.curriculum.guided and (not settings.start or settings.curriculum.whole_from):
         rule = "a teacher needs weights to start from and whole clips"
         raise UsageError(f"curriculum.guided {settings.curriculum.guided}: {rule}; give --start and --curriculum.whole-from 0.")
-    store = clip_store(settings.work, seed=2, count=settings.clips)
+    store = clip_store(settings.work, seed=2, count=settings.clips, first=settings.clips_from)
     folder = settings.out / "base" / "vae"
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
-    latents = part.encode_store(vae, store, settings.work / f"latents-{settings.clips}-{digest(folder)[:12]}.npy")
+    cache = f"latents-{settings.clips_from}-{settings.clips}-{digest(folder)[:12]}.npy"
+    latents = part.encode_store(vae, store, settings.work / cache)
     tokenizer = part.new_tokenizer()
     model = part.TextToLatents(latents.shape[1], len(tokenizer))
-    asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum), "clips": settings.clips}
+    asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum)}
+    asked |= {"clips": settings.clips, "clips_from": settings.clips_from}
     hold(settings.work / "transformer", asked, settings.start)
     if settings.start:
         model.load(settings.start)
