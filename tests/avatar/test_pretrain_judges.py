@@ -98,7 +98,7 @@ def test_a_judge_is_trained_on_from_a_start_and_never_on_the_checkpoints_of_anot
     other = {key: value + 0.5 for key, value in read_weights(tmp_path / "anew/judges" / name).items()}
     start.mkdir()
     save_file(other, start / name)
-    with pytest.raises(UsageError, match=r"judges/face_reward: has begun with other settings; .* or another --work\.$"):
+    with pytest.raises(UsageError, match=r"judges/face_reward: has begun with start None, not .*; give .* or another --work\.$"):
         train_judges(replace(asked, start=start), tmp_path, tmp_path / "on")
     train_judges(replace(asked, start=start), tmp_path / "work", tmp_path / "on")
     learnt = read_weights(tmp_path / "on/judges" / name)

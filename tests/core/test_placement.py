@@ -67,6 +67,20 @@ def test_blocks_that_are_brought_in_give_the_same_gradient(folder: tuple[str, Pa
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+def test_an_adapter_that_is_taken_out_leaves_what_is_brought_in_as_it_was(folder: tuple[str, Path]) -> None:
+    def brought_in() -> set[str]:
+        hooked = ((name, getattr(part, "_diffusers_hook", None)) for name, part in small.transformer.named_modules())
+        return {name.removesuffix(".base_layer") for name, hooks in hooked if hooks and hooks.get_hook("group_offloading")}
+
+    small = family(folder)
+    placement.bring_in_blocks(small.transformer, CPU)
+    before = brought_in()
+    assert before and all("." in name for name in before), "layers of blocks, not the transformer or what stays on the device"
+    with adapter(small, "gone"):
+        pass
+    assert brought_in() == before
+
+
 @pytest.fixture
 def moves(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     """Where parts go, by class; nothing is really moved."""

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from magicid.metrics.dashboard import PANELS, POINTS, _outline, _panels, constants, dashboard, smoothed, verdict
-from magicid.training.objectives import Errors, measures
+from magicid.training.objectives import Errors, Objective, measures
 
 NAMES = ("loss", "win_drift", "lose_drift", "accuracy", "win_drift_q1", "win_drift_q4", "something_new")
 
@@ -54,7 +54,7 @@ def test_gaps_and_what_is_no_number_are_left_out() -> None:
 
 
 def test_a_panel_is_made_only_for_what_a_training_logs() -> None:
-    measured = measures(Errors(*torch.ones(4, 2)), torch.tensor([0.1, 0.9]), beta=1.0)
+    measured = measures(Errors(*torch.ones(4, 2)), torch.tensor([0.1, 0.9]), Objective(beta=1.0))
     by_the_loop_and_the_engine = {"loss", "grad_norm", "norm_ratio"}
     assert {name for panel in PANELS for name in panel.names} <= measured.keys() | by_the_loop_and_the_engine
 

@@ -93,3 +93,11 @@ def test_without_validation_the_last_step_is_taken(run: Run) -> None:
     adapter = replace(STAGE, validate=0).run(run)[0]
     assert adapter.sha256 == snapshots(run, "optimize")[5].sha256
     assert not (run.dir.root / "optimize" / "validation.json").exists()
+
+
+def test_motion_beyond_the_repositorys_cap_does_not_count(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = run.dir.read("sample", Video)[:3]
+    free = validation.mean_rewards(run, videos)
+    monkeypatch.setattr(validation, "motion_cap", lambda *_: free.motion / 1000)
+    capped = validation.mean_rewards(run, videos)
+    assert 0 < capped.motion <= free.motion / 1000 and capped.identity == free.identity

@@ -12,6 +12,7 @@ from magicid.training.objectives import (
     Errors,
     Objective,
     automatic_beta,
+    gradient_factor,
     hpo_loss,
     loser_scale,
     measures,
@@ -41,7 +42,7 @@ def test_the_loss_at_the_reference_is_ln_2(beta: float) -> None:
     errors = at_reference()
     loss = pair_loss(errors, torch.ones(3), Objective(beta, winner_guard=1.0, logit_clamp=3.0))
     assert torch.equal(loss, torch.log(torch.tensor(2.0)).expand(3))
-    numbers = measures(errors, T, beta)
+    numbers = measures(errors, T, Objective(beta))
     assert numbers["margin"] == 0 and numbers["gradient_factor"] == 0.5
 
 
@@ -130,6 +131,8 @@ def test_pairs_beyond_the_clamp_give_no_gradient_and_others_their_own(kind: str)
     _, free, _ = weighed(errors, torch.zeros(5), Objective(500.0, kind))
     _, clamped, _ = weighed(errors, torch.zeros(5), Objective(500.0, kind, logit_clamp=2.0))
     assert torch.equal(clamped[1:4], free[1:4]) and clamped[0] == clamped[4] == 0 and free[4] > 0
+    left = gradient_factor(errors.gap, Objective(500.0, kind, logit_clamp=2.0))
+    assert torch.allclose(left, clamped * (2 / 500.0)), "the log tells the gradient that there is"
 
 
 def flat(*numbers: float) -> list[Tensor]:
@@ -159,13 +162,13 @@ def test_the_safeguard_leaves_a_step_alone_that_lowers_the_winners_error_enough(
 def test_automatic_beta_makes_the_stated_gap_a_logit_of_1() -> None:
     errors = torch.tensor([0.2, 0.1, 0.4])
     beta = automatic_beta(errors, gap=0.05)
-    factor = measures(drifted(-0.05 * 0.2, 0), T[:1], beta)["gradient_factor"]
+    factor = measures(drifted(-0.05 * 0.2, 0), T[:1], Objective(beta))["gradient_factor"]
     assert factor == pytest.approx(1 / (1 + math.e), rel=1e-4)
     assert automatic_beta(10 * errors, 0.05) == pytest.approx(beta / 10)
 
 
 def test_the_log_tells_both_sides_apart() -> None:
-    numbers = measures(drifted(0.1, 0.3, 2), T[:2], 500.0)
+    numbers = measures(drifted(0.1, 0.3, 2), T[:2], Objective(500.0))
     assert numbers["win_drift"] == pytest.approx(0.1) and numbers["lose_drift"] == pytest.approx(0.3)
     assert numbers["win"] == pytest.approx(1.1) and numbers["reference_lose"] == 1
     assert numbers["accuracy"] == 1 and numbers["margin"] == pytest.approx(0.2)
@@ -175,13 +178,13 @@ def test_the_log_tells_both_sides_apart() -> None:
 def test_a_loser_dominates_where_its_rise_makes_the_margin_while_the_winners_error_rises(
     win: float, lose: float, share: float
 ) -> None:
-    assert measures(drifted(win, lose), T[:1], 500.0)["loser_dominance"] == share
+    assert measures(drifted(win, lose), T[:1], Objective(500.0))["loser_dominance"] == share
 
 
 def test_numbers_are_told_by_quarters_of_time_too_and_only_those_that_were_seen() -> None:
     one = torch.ones(4)
     errors = Errors(one + torch.tensor([0.1, 0.2, 0.4, 0.3]), one, one, one)
-    numbers = measures(errors, torch.tensor([0.0, 0.8, 1.0, 0.3]), 1.0)
+    numbers = measures(errors, torch.tensor([0.0, 0.8, 1.0, 0.3]), Objective(1.0))
     assert {name: round(value, 3) for name, value in numbers.items() if name.startswith("win_drift_")} == {
         "win_drift_q1": 0.1, "win_drift_q2": 0.3, "win_drift_q4": 0.3,
     }  # fmt: skip

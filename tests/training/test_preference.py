@@ -1,7 +1,7 @@
 """The engine gives the loss of the formulae and its gradient, however it goes about it."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 
@@ -13,12 +13,12 @@ from magicid.core.diffusion import FlowMatching, VariancePreserving
 from magicid.core.interfaces import Condition, Family
 from magicid.core.records import Pair
 from magicid.core.seeds import noise
-from magicid.training import lora, reference
+from magicid.training import lora, preference, reference
 from magicid.training.objectives import Errors, Objective, pair_loss, video_error
 from magicid.training.pair_data import PairData
 from magicid.training.preference import POLICY, REFERENCE, PairStep
 from magicid.training.recompute import recomputing
-from magicid.training.reference import Look, see
+from magicid.training.reference import Look, Seen, see
 from magicid.training.timesteps import Draws
 from tests.families.tiny import adapter, tiny_family
 
@@ -133,7 +133,7 @@ def test_a_winner_shared_by_losers_is_looked_at_once(family: Family, data: PairD
         type(family), "predict", lambda self, x, t, condition: batches.append(len(x)) or predict(self, x, t, condition)
     )
     PairStep(family, data, Objective(), chunk=1)(GROUPS, DRAWS, TAKEN)
-    assert batches == 2 * [1] * (4 + 2 + 2)  # the reference's, then the policy's
+    assert batches == [1] * (7 + 8)  # the reference's, of which one is in two groups, then the policy's
     batches.clear()
     PairStep(family, data, Objective())(GROUPS, DRAWS, TAKEN)
     assert batches == 2 * [3, 5]
@@ -148,12 +148,25 @@ def test_the_reference_is_asked_once_about_what_is_kept(family: Family, data: Pa
     )  # fmt: skip
     step = PairStep(family, data, Objective(), chunk=1, keep=True)
     step(GROUPS, DRAWS, TAKEN)
-    assert asked.count(False) == 8
+    assert asked.count(False) == 7
     step(GROUPS, DRAWS, TAKEN)
     step([[1, 0]], DRAWS, [0])
-    assert asked.count(False) == 8
+    assert asked.count(False) == 7
     step([[1, 0]], DRAWS, [1])  # of these, the loser of pair 0 has met draw 1 in pair 3
-    assert asked.count(False) == 10
+    assert asked.count(False) == 9
+
+
+def test_where_a_part_ends_within_a_group_the_reference_still_sees_what_the_policy_sees(
+    family: Family, data: PairData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rounded(family: Family, data: PairData, looks: Sequence[Look], draws: Draws) -> Seen:  # by the batch's shape
+        seen = see(family, data, looks, draws)
+        return Seen(seen.error * (1 + 0.1 * len(looks)), seen.square)
+
+    for module in (preference, reference):
+        monkeypatch.setattr(module, "see", rounded)
+    _, numbers = PairStep(family, data, Objective(), chunk=2)([[3], [0, 1]], DRAWS, [1, 0])  # "a" beside "e", then alone
+    assert numbers["margin"] == 0
 
 
 def test_the_bank_changes_no_bit(family: Family, data: PairData) -> None:

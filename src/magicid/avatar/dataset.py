@@ -47,13 +47,13 @@ def render(seed: int, index: int) -> Clip:
 
 @dataclass(frozen=True)
 class ClipStore:
-    """Clips from the `first` on: `frames` (N, T, H, W, 3) uint8, `boxes` (N, T, 4), `landmarks` (N, T, 5, 2) in pixels, mapped from disk."""
+    """`frames` (N, T, H, W, 3) uint8, `boxes` (N, T, 4) and `landmarks` (N, T, 5, 2) in pixels, mapped from disk."""
 
     seed: int
     frames: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     landmarks: NDArray[np.float32]
-    first: int = 0
+    first: int = 0  # the seed's number of clip 0
 
     def __len__(self) -> int:
         return len(self.frames)

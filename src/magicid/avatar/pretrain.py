@@ -14,19 +14,16 @@ from typing import Annotated
 
 import torch
 import tyro
-from rich.progress import Progress
-from torch import Tensor, nn
 
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.guided import Teacher
-from magicid.avatar.pretrain_folder import hold
+from magicid.avatar.pretrain_folder import hold, train_with_bar
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.avatar.pretrain_transformer import MUON, Curriculum
 from magicid.core import tables
 from magicid.core.errors import MagicIDError, UsageError
 from magicid.core.files import digest
-from magicid.training.log import Log
-from magicid.training.loop import LoopSettings, Loss, train
+from magicid.training.loop import LoopSettings
 
 PARTS = ("autoencoder", "transformer", "judges")
 
@@ -55,6 +52,7 @@ class Pretrain:
             muon=MUON,
         )
     )
+    seed: int = 0  # of the transformer's draws of clips, sentences, noise and times: a training that goes on takes another
     start: Path | None = None  # a saved pipeline whose transformer and text encoder are trained on; None: from nothing
     curriculum: Curriculum = field(default=Curriculum())
     compile: bool = False  # the transformer's blocks, by torch.compile: a sixth faster, needs a C++ compiler
@@ -74,11 +72,13 @@ def autoencoder(settings: Pretrain) -> None:
     """Train, measure and save the autoencoder."""
     from magicid.avatar import pretrain_autoencoder as part
 
-    store = clip_store(settings.work, seed=1, count=min(settings.clips, 4000))
+    clips = min(settings.clips, 4000)
+    hold(settings.work / "autoencoder", asdict(settings.autoencoder) | {"clips": clips}, None)
+    store = clip_store(settings.work, seed=1, count=clips)
     vae = part.new_autoencoder()
     part.start_as_principal_components(vae, store.frames[:200, 8])
-    hold(settings.work / "autoencoder", asdict(settings.autoencoder), None)
-    _train(settings, "autoencoder", vae, part.AutoencoderLoss(vae, store))
+    loss = part.AutoencoderLoss(vae, store)
+    train_with_bar("autoencoder", dict(vae.named_parameters()), loss, settings.autoencoder, settings.work)
     part.measure_latents(vae, store)
     part.save_autoencoder(vae, settings.out / "base" / "vae")
 
@@ -92,43 +92,31 @@ def transformer(settings: Pretrain) -> None:
     if settings.curriculum.guided and (not settings.start or settings.curriculum.whole_from):
         rule = "a teacher needs weights to start from and whole clips"
         raise UsageError(f"curriculum.guided {settings.curriculum.guided}: {rule}; give --start and --curriculum.whole-from 0.")
-    store = clip_store(settings.work, seed=2, count=settings.clips, first=settings.clips_from)
     folder = settings.out / "base" / "vae"
+    latents_of = digest(folder)
+    if settings.start and digest(settings.start / "vae") != latents_of:
+        raise UsageError(f"start {settings.start}: its autoencoder is not {folder}; weights go on with their own, copy it there.")
+    asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum), "vae": latents_of}
+    asked |= {"clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
+    start = hold(settings.work / "transformer", asked, settings.start)
+    store = clip_store(settings.work, seed=2, count=settings.clips, first=settings.clips_from)
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
-    cache = f"latents-{settings.clips_from}-{settings.clips}-{digest(folder)[:12]}.npy"
+    cache = f"latents-{settings.clips_from}-{settings.clips}-{latents_of[:12]}.npy"
     latents = part.encode_store(vae, store, settings.work / cache)
     tokenizer = part.new_tokenizer()
     model = part.TextToLatents(latents.shape[1], len(tokenizer))
-    asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum)}
-    asked |= {"clips": settings.clips, "clips_from": settings.clips_from}
-    hold(settings.work / "transformer", asked, settings.start)
-    if settings.start:
-        model.load(settings.start)
+    if start:
+        model.load(start)
     teacher = None
     if settings.curriculum.guided:
         frozen = deepcopy(model).requires_grad_(False).eval()
         frozen.prepare(settings.compile)
-        teacher = Teacher(frozen, settings.curriculum.guided, latents.shape[-1] * latents.shape[-2] // 4)
+        teacher = Teacher(frozen, settings.curriculum.guided, part.frame_tokens(latents))
     model.prepare(settings.compile)
-    loss = part.TransformerLoss(model, tokenizer, store, latents, settings.curriculum, teacher)
-    average = _train(settings, "transformer", model, loss)
+    loss = part.TransformerLoss(model, tokenizer, store, latents, settings.curriculum, teacher, settings.seed)
+    average = train_with_bar("transformer", dict(model.named_parameters()), loss, settings.transformer, settings.work)
     model.load_state_dict(average, strict=False)
     part.save_pipeline(model, tokenizer, vae, settings.out / "base")
-
-
-def _train(settings: Pretrain, name: str, model: nn.Module, loss: Loss) -> dict[str, Tensor]:
-    loop: LoopSettings = getattr(settings, name)
-    folder = settings.work / name
-    with Progress() as progress:
-        task = progress.add_task(name, total=loop.steps)
-        return train(
-            dict(model.named_parameters()),
-            loss,
-            loop,
-            folder,
-            Log(folder / "log.jsonl"),
-            progress=lambda step: progress.update(task, completed=step),
-        )
 
 
 def judges(settings: Pretrain) -> None:

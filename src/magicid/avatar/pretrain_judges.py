@@ -8,20 +8,18 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.progress import Progress
 from torch import nn
 
 from magicid.avatar.dataset import clip_store
 from magicid.avatar.judge_data import Reconstruct, face_store, reconstructor, views
 from magicid.avatar.judge_losses import ClassifierLoss, DetectorLoss, FaceLoss, VideoTextLoss
 from magicid.avatar.judges import NETWORKS, save_judge
-from magicid.avatar.pretrain_folder import hold
+from magicid.avatar.pretrain_folder import hold, train_with_bar
 from magicid.core.device import device
 from magicid.core.errors import UsageError
 from magicid.core.weights import read_weights
 from magicid.perception.networks import TruthClassifier, VideoTextNetwork
-from magicid.training.log import Log
-from magicid.training.loop import LoopSettings, Loss, train
+from magicid.training.loop import LoopSettings, Loss
 
 
 @dataclass(frozen=True)
@@ -87,19 +85,17 @@ def train_judges(settings: JudgeSettings, work: Path, out: Path) -> None:
 def train_judge(name: str, settings: JudgeSettings, work: Path, out: Path, reconstruct: Reconstruct | None) -> None:
     """Train one judge and save the moving average of its parameters."""
     loop, folder = RECIPES[name].loop(settings.steps), work / "judges" / name
-    hold(folder, asdict(loop) | {"clips": settings.clips, "people": settings.people}, settings.start)
+    asked = asdict(loop) | {"clips": settings.clips, "people": settings.people}
+    start = hold(folder, asked | {"reconstruct": reconstruct and reconstruct.version}, settings.start)
     torch.manual_seed(list(RECIPES).index(name))
     network = NETWORKS[name]()
-    if settings.start:
-        network.load_state_dict(read_weights(settings.start / f"{name}.safetensors"))
+    if start:
+        network.load_state_dict(read_weights(start / f"{name}.safetensors"))
     network.to(device())
     loss = new_loss(name, network, work, settings.clips, settings.people, reconstruct)
     parameters = dict(network.named_parameters())
     extra = {"people": loss.head} if isinstance(loss, FaceLoss) else {}
-    with Progress() as bar:
-        task = bar.add_task(name, total=loop.steps)
-        log = Log(folder / "log.jsonl")
-        average = train(parameters | extra, loss, loop, folder, log, lambda step: bar.update(task, completed=step))
+    average = train_with_bar(name, parameters | extra, loss, loop, work / "judges")
     with torch.no_grad():
         for key, parameter in parameters.items():
             parameter.copy_(average[key])

@@ -30,6 +30,7 @@ from magicid.core.seeds import generator, item_seed, noise
 
 TOKENS = 40  # the longest sentence has 31
 TEXT_WIDTH, HEADS, HEAD_WIDTH, LAYERS = 256, 6, 64, 6
+PATCH = 2  # latents of a token, each way
 PROBED = 3  # after so many blocks the probe reads
 MUON = r"block.*\.(to_[qkv]|to_out\.0|q|k|v|o|net\.0\.proj|net\.2|wi_0|wi_1|wo)\.weight$"  # matrices inside blocks
 
@@ -65,7 +66,7 @@ class TextToLatents(nn.Module):
             )
         )  # fmt: skip
         self.transformer = WanTransformer3DModel(
-            patch_size=(1, 2, 2), num_attention_heads=HEADS, attention_head_dim=HEAD_WIDTH, in_channels=channels,
+            patch_size=(1, PATCH, PATCH), num_attention_heads=HEADS, attention_head_dim=HEAD_WIDTH, in_channels=channels,
             out_channels=channels, text_dim=TEXT_WIDTH, freq_dim=256, ffn_dim=3 * HEADS * HEAD_WIDTH, num_layers=LAYERS,
             rope_max_seq_len=64,
         )  # fmt: skip
@@ -84,9 +85,9 @@ class TextToLatents(nn.Module):
             part = getattr(self, name)
             part.load_state_dict(type(part).from_pretrained(folder / name, torch_dtype=torch.float32).state_dict())
 
-    def add_probe(self, who: int, where: int, cells: int) -> Probe:
+    def add_probe(self, who: int, where: int, frame_tokens: int) -> Probe:
         """A probe of the tokens after `PROBED` blocks; what it read of the last call stands in `read`."""
-        self.probe = Probe(HEADS * HEAD_WIDTH, cells // 4, who, where)
+        self.probe = Probe(HEADS * HEAD_WIDTH, frame_tokens, who, where)
 
         def listen(_block: nn.Module, _inputs: object, hidden_BLC: Tensor) -> None:
             self.read = self.probe(hidden_BLC)
@@ -167,20 +168,21 @@ class TransformerLoss:
         latents: Tensor,
         curriculum: Curriculum = Curriculum(),
         teacher: Teacher | None = None,
+        seed: int = 0,
     ) -> None:
         self.model, self.tokenizer, self.latents, self.curriculum = model, tokenizer, latents, curriculum
-        self.teacher = teacher
+        self.teacher, self.seed = teacher, seed
         self.law = FlowMatching()
         self.truths = [store.item(i).truth for i in range(len(store))]
         self.inside = heads_inside(store.boxes, store.frames.shape[2], latents.shape[-1])
         self.probe: Probe | None = None
         if curriculum.probe_weight:
             self.who, self.where = probe_targets(store)
-            self.probe = model.add_probe(self.who.shape[1], self.where.shape[2], latents.shape[-1] * latents.shape[-2])
+            self.probe = model.add_probe(self.who.shape[1], self.where.shape[2], frame_tokens(latents))
 
     def __call__(self, step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
         frames, batch = self.curriculum.at(step)
-        rng = np.random.default_rng(item_seed(0, "transformer", step, micro))
+        rng = np.random.default_rng(item_seed(self.seed, "transformer", step, micro))
         indices = rng.integers(len(self.latents), size=batch)
         texts = [describe(self.truths[i], rng) if rng.random() > 0.1 else "" for i in indices]
         tokens = self.tokenizer(texts, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
@@ -189,8 +191,8 @@ class TransformerLoss:
         windows = [(i, slice(s, s + length)) for i, s in zip(indices, starts, strict=True)]
         x0 = torch.stack([self.latents[i, :, window] for i, window in windows]).float()
         inside = torch.stack([self.inside[i, window] for i, window in windows]).float()
-        eps = noise(tuple(x0.shape), 0, "transformer", step, micro)
-        t = self.curriculum.times(batch, generator(0, "transformer-time", step, micro))
+        eps = noise(tuple(x0.shape), self.seed, "transformer", step, micro)
+        t = self.curriculum.times(batch, generator(self.seed, "transformer-time", step, micro))
         x_t = self.law.add_noise(x0, eps, t)
         with autocast(x0.device):
             said = self.teacher and self.teacher(x_t, t, tokens.input_ids, tokens.attention_mask)
@@ -206,6 +208,11 @@ class TransformerLoss:
             loss = loss + self.curriculum.probe_weight * (who_missed + where_missed)
             logged |= {"who": float(who_missed.detach()), "where": float(where_missed.detach())}
         return loss, logged
+
+
+def frame_tokens(latents: Tensor) -> int:
+    """Tokens of a frame of latents (..., H, W)."""
+    return latents.shape[-2] * latents.shape[-1] // PATCH**2
 
 
 def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from magicid.core.records import Adapter, Pair
 from magicid.core.run import Run
 from magicid.training import lora
-from magicid.training.adapters import load_adapter
+from magicid.training.adapters import loaded
 from magicid.training.loop import LoopSettings
 from magicid.training.recompute import recomputing
 from magicid.training.reconstruction import Clips, learn, reconstruction
@@ -28,10 +28,7 @@ class WinnersSft:
         pairs, family = run.dir.read("pair", Pair), run.family
         winners = Clips.of(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
         loss = reconstruction(run, winners, self.batch, NAME)
-        load_adapter(run, NAME, run.dir.read("distill", Adapter)[0])
-        level = run.dir.settings().get("optimize.recompute", "nothing")
-        with lora.using(family, NAME), recomputing(family.transformer, level):
-            settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
-            adapter = learn(run, NAME, lora.parameters(family, NAME), loss, settings)
-        lora.remove_adapter(family, NAME)
-        return [adapter]
+        start, level = run.dir.read("distill", Adapter)[0], run.dir.settings().get("optimize.recompute", "nothing")
+        settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
+        with loaded(run, {NAME: start}), lora.using(family, NAME), recomputing(family.transformer, level):
+            return [learn(run, NAME, lora.parameters(family, NAME), loss, settings)]

@@ -10,8 +10,8 @@ from magicid.core.interfaces import Frames
 from magicid.core.records import Adapter, Video
 from magicid.core.run import Run
 from magicid.media.video import read_video
-from magicid.training import keywords, lora
-from magicid.training.adapters import load_adapter, read_adapter
+from magicid.training import keywords
+from magicid.training.adapters import loaded, read_adapter
 from magicid.training.clips import Wanted, make_clips
 
 FOLDER = "comparison"  # of the run directory
@@ -85,11 +85,8 @@ def _loaded(run: Run, method: Method) -> Iterator[Callable[[str], str]]:
         with keywords.using(run.family, rows):
             yield lambda prompt: said_with_keywords(prompt, run.common.trigger, count)
         return
-    load_adapter(method.run, method.name, method.adapter)
-    try:
+    with loaded(method.run, {method.name: method.adapter}):
         yield lambda prompt: prompt
-    finally:
-        lora.remove_adapter(run.family, method.name)
 
 
 def _shown(run: Run, method: str, place: str, prompt: str, video: Video) -> Shown:

@@ -25,7 +25,6 @@ from magicid.core.records import ClipFigures
 from magicid.core.run import Run
 from magicid.metrics.bootstrap import interval
 from magicid.stages.optimize import Optimize
-from magicid.training import lora
 from magicid.training.log import Log
 
 REFERENCE = "start"  # the row of what all trainings start from
@@ -108,7 +107,6 @@ def _trained(person: Person, name: str, hpo: Optimize) -> tuple[dict[str, float]
             return _outcome(run, name, made)
     except NotFinite as error:
         run.console.print(str(error), markup=False, soft_wrap=True)
-        lora.remove_all(run.family)
         return {}, Log(beside(run, f"hpo_{name}") / "optimize" / "log.jsonl").read()
 
 

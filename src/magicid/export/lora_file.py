@@ -29,7 +29,7 @@ from magicid.core.seeds import noise
 from magicid.core.weights import in_order
 from magicid.export.native import native
 from magicid.training import lora
-from magicid.training.adapters import load_adapter
+from magicid.training.adapters import loaded
 
 Layout = Literal["universal", "diffusers"]
 CHECK, LOADED = "export_check", "export_loaded"  # names of adapters in memory
@@ -54,11 +54,8 @@ def export_adapter(
     story["adapter_sha256"] = record.sha256
     if scores := {m.name: round(m.value, 6) for m in metrics if m.method == "magicid" and math.isfinite(m.value)}:
         story["scores"] = scores
-    load_adapter(run, CHECK, record)
-    try:
+    with loaded(run, {CHECK: record}):
         return write_lora(run.family, CHECK, filled(lora.LoraSettings, settings, "finetune."), path, story, layout)
-    finally:
-        lora.remove_adapter(run.family, CHECK)
 
 
 def write_lora(

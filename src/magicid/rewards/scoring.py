@@ -98,9 +98,7 @@ class Scoring:
         if lost := len(scores) - len(usable):
             verbs = ("has", "is") if lost == 1 else ("have", "are")
             run.console.print("{} of {} videos {} no finite score and {} left out".format(lost, len(scores), *verbs))
-        base = {video.id for video in videos if video.origin == "base"}
-        motions = [s.raw["motion"] for s in usable if s.video in base]
-        cap = float(np.percentile(motions, self.motion_cap_percentile)) if motions else float("inf")
+        cap = motion_cap(usable, videos, self.motion_cap_percentile)
         scaled = {
             name: calibrate({s.video: s.raw[name] for s in usable}, cap if name == "motion" else float("inf"))
             for name in tables.REWARDS
@@ -123,6 +121,13 @@ class Scoring:
             )
             for s in scores
         ]
+
+
+def motion_cap(scores: Sequence[records.Score], videos: Sequence[Video], percentile: float) -> float:
+    """The percentile of the base model's raw motion in a repository: beyond it, more motion is not better."""
+    base = {video.id for video in videos if video.origin == "base"}
+    motions = [s.raw["motion"] for s in scores if s.video in base and np.isfinite(s.raw["motion"])]
+    return float(np.percentile(motions, percentile)) if motions else float("inf")
 
 
 def frames_of(run: Run, record: Video | Photo) -> Frames:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from magicid.core.files import publish_text
-from magicid.core.records import Adapter, Video
+from magicid.core.records import Adapter, Score, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
 from magicid.media.video import read_video
@@ -19,8 +19,8 @@ from magicid.perception.optical_flow import estimator_of
 from magicid.perception.tracking import observe
 from magicid.rewards.identity import IdentityReward
 from magicid.rewards.motion import MotionReward
-from magicid.training import lora
-from magicid.training.adapters import load_adapter
+from magicid.rewards.scoring import motion_cap
+from magicid.training.adapters import loaded
 from magicid.training.clips import Wanted, make_clips
 
 
@@ -28,7 +28,7 @@ class Point(NamedTuple):
     """What the clips of one step show, each a mean of raw rewards."""
 
     identity: float
-    motion: float
+    motion: float  # of each clip no more than the cap of the repository's scores: beyond it, more is not better
 
 
 Points = Mapping[int, Point]  # by step
@@ -83,21 +83,20 @@ def _point(run: Run, stage: str, step: int, adapter: Adapter, count: int, sampli
         Wanted(f"validation/{name}-{p.number}", stage, p.text, item_seed(run.common.seed, "validation", p.id), name)
         for p in run.prompts()[:count]
     ]
-    load_adapter(run, name, adapter)
-    videos = make_clips(run, stage, wanted, *sampling)
-    lora.remove_adapter(run.family, name)
+    with loaded(run, {name: adapter}):
+        videos = make_clips(run, stage, wanted, *sampling)
     return mean_rewards(run, videos)
 
 
 def mean_rewards(run: Run, videos: Sequence[Video]) -> Point:
     """Of clips; those that cannot be measured are left out."""
-    judges = run.judges
-    references = references_of(run, run.photos(), judges.face_reward)
-    rewards = (IdentityReward(judges.face_reward, references), MotionReward(estimator_of(run.dir.settings())))
-    fps, known = run.family.geometry.fps, (judges.face_reward, references)
-    seen = [
-        observe(read_video(run.file(v.file))[0], v.prompt, fps, judges.detector, *known)
-        for v in run.each("validate", videos, len(videos))
-    ]
-    values = [[reward(video).value for video in seen] for reward in rewards]
-    return Point(*(float(np.mean(found)) if (found := [v for v in vs if np.isfinite(v)]) else 0.0 for vs in values))
+    judges, settings = run.judges, run.dir.settings()
+    known = (judges.face_reward, references_of(run, run.photos(), judges.face_reward))
+    identity, motion = IdentityReward(*known), MotionReward(estimator_of(settings))
+    cap = motion_cap(run.dir.read("score", Score), run.dir.read("sample", Video), settings["score.motion_cap_percentile"])
+    values = []
+    for video in run.each("validate", videos, len(videos)):
+        seen = observe(read_video(run.file(video.file))[0], video.prompt, run.family.geometry.fps, judges.detector, *known)
+        values.append((identity(seen).value, min(motion(seen).value, cap)))
+    finite = ([value for value in of_all if np.isfinite(value)] for of_all in zip(*values, strict=True))
+    return Point(*(float(np.mean(found)) if found else 0.0 for found in finite))

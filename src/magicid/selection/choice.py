@@ -97,7 +97,7 @@ class Choice:
     def _limits(self, videos: Sequence[Scored]) -> tuple[float, float]:
         """The dynamic threshold and the semantic floor; a reward that takes no part sets none."""
         threshold = self.identity_most_motion_gap if "motion" in self.rewards else float("inf")
-        best = max((v.prompt_score for v in videos), default=0.0)  # passes, even where all follow their prompts equally
+        best = max((v.prompt_score for v in _clips(videos)), default=0.0)  # passes, even where all follow them equally
         return threshold, min(self.least_prompt, best) if "prompt" in self.rewards else float("-inf")
 
     @property

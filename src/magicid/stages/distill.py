@@ -23,7 +23,7 @@ from magicid.core.seeds import generator, item_seed
 from magicid.media.video import read_video
 from magicid.perception.tracking import observe
 from magicid.training import lora
-from magicid.training.adapters import load_adapter
+from magicid.training.adapters import loaded
 from magicid.training.clips import Wanted, make_clips, read_latents
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import video_error
@@ -67,21 +67,17 @@ class Distill:
         stage_one = run.dir.read("finetune", Adapter)[0]
         if not self.steps:
             return [stage_one]
-        for name in (TEACHER, STUDENT):
-            load_adapter(run, name, stage_one)
-        lora.scale(run.family, STUDENT, self.student_strength)
-        clips, heads = self._clips(run)
+        with loaded(run, {TEACHER: stage_one, STUDENT: stage_one}):
+            lora.scale(run.family, STUDENT, self.student_strength)
+            clips, heads = self._clips(run)
 
-        def held(step: int) -> list[str]:
-            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, "distill", step, 0)]
+            def held(step: int) -> list[str]:
+                return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, "distill", step, 0)]
 
-        settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
-        with recomputing(run.family.transformer, self.recompute):
-            parameters = lora.parameters(run.family, STUDENT)
-            adapter = learn(run, "distill", parameters, self.loss(run, clips, heads), settings, batch=held)
-        for name in (TEACHER, STUDENT):
-            lora.remove_adapter(run.family, name)
-        return [adapter]
+            settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
+            with recomputing(run.family.transformer, self.recompute):
+                parameters = lora.parameters(run.family, STUDENT)
+                return [learn(run, "distill", parameters, self.loss(run, clips, heads), settings, batch=held)]
 
     def _clips(self, run: Run) -> tuple[Clips, Tensor]:
         """Clips on which stage one's adapter works on the head alone, and where that is (N, F, H, W)."""

@@ -91,13 +91,15 @@ class Finetune:
     ) -> Adapter:
         """Train an adapter from where this stage's begins, in a folder of the run; `held` says what a step learns from."""
         family = run.family
-        lora.add_adapter(family, ADAPTER, self.lora, run.common.seed)
-        if self.start:
-            check_weights(self.start)
-            if run.dir.settings().get(START_SHA256, digest := sha256(self.start)) != digest:
-                raise DataError(f"{self.start}: not the file that this run's stage one began with; bring that one back.")
-            start_from(run, ADAPTER, self.start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
-        with lora.using(family, ADAPTER), recomputing(family.transformer, self.recompute):
-            adapter = learn(run, folder, lora.parameters(family, ADAPTER), loss, self.loop(steps), batch=held)
-        lora.remove_adapter(family, ADAPTER)
-        return adapter
+        with lora.added(family, ADAPTER, self.lora, run.common.seed):
+            if self.start:
+                self._start_from(run, self.start)
+            with lora.using(family, ADAPTER), recomputing(family.transformer, self.recompute):
+                return learn(run, folder, lora.parameters(family, ADAPTER), loss, self.loop(steps), batch=held)
+
+    def _start_from(self, run: Run, start: Path) -> None:
+        """Give the adapter the file's weights; `DataError` where it is not the one that the run began with."""
+        check_weights(start)
+        if run.dir.settings().get(START_SHA256, digest := sha256(start)) != digest:
+            raise DataError(f"{start}: not the file that this run's stage one began with; bring that one back.")
+        start_from(run, ADAPTER, start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))

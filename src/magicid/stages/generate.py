@@ -13,8 +13,7 @@ from magicid.core.records import STRANGERS, Adapter, Prompt, Video
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
 from magicid.language.scenes import PRONOUNS
-from magicid.training import lora
-from magicid.training.adapters import load_adapter
+from magicid.training.adapters import loaded
 from magicid.training.clips import Wanted, make_clips
 
 T = TypeVar("T")
@@ -46,15 +45,11 @@ class Generate:
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
         prompts = [p for p in run.dir.read("prompts", Prompt) if p.split == "evaluation"]
-        for stage in filter(None, METHODS.values()):
-            load_adapter(run, stage, run.dir.read(stage, Adapter)[0])
         others = strangers(prompts, run.common.trigger, self._words(run), self.strangers)
         wanted = [self._clip(run, *clip) for clip in self.clips(prompts, others)]
         size = run.clips(self.frames, self.height, self.width)
-        videos = make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance, size)
-        for stage in filter(None, METHODS.values()):
-            lora.remove_adapter(run.family, stage)
-        return videos
+        with loaded(run, {stage: run.dir.read(stage, Adapter)[0] for stage in filter(None, METHODS.values())}):
+            return make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance, size)
 
     def clips(self, prompts: Sequence[T], others: Sequence[T]) -> list[tuple[str, str, T, int]]:
         """Method, origin, prompt and seed's number of every clip; `others` are the strangers' prompts."""

@@ -23,7 +23,7 @@ from magicid.core.run import Run
 from magicid.core.seeds import item_seed
 from magicid.rewards.validation import most_motion, validate
 from magicid.training import lora
-from magicid.training.adapters import load_adapter, read_adapter, save_adapter
+from magicid.training.adapters import loaded, read_adapter, save_adapter
 from magicid.training.clips import sampling_of
 from magicid.training.loop import LoopSettings, Loss
 from magicid.training.objectives import Objective, automatic_beta
@@ -109,10 +109,14 @@ class Optimize:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `optimize/adapter.safetensors`."""
-        family = run.family
         start = run.dir.read("distill", Adapter)[0]
-        for name in (POLICY, REFERENCE):
-            load_adapter(run, name, start)
+        with loaded(run, dict.fromkeys([POLICY] if self.reference == "base" else [POLICY, REFERENCE], start)):
+            adapter = self._trained(run)
+        return [self._chosen(run, start) if self.validate else adapter]
+
+    def _trained(self, run: Run) -> Adapter:
+        """The policy after all rounds."""
+        family = run.family
         first = self._lesson(run, 1, Objective(self.beta, self.loss, self.winner_guard, self.logit_clamp, self.winner_anchor))
         later = lru_cache(1)(partial(self._lesson, run, objective=first.objective))  # one more repository in memory
         ends = rounds.ends(self.steps, self.rounds)
@@ -134,7 +138,7 @@ class Optimize:
             pairs, data, *_ = lesson(step)
             return [pairs[i].id for group in data.batch(step, self.batch, self.share, self._seed(run)) for i in group]
 
-        kept = lora.weights(family, REFERENCE)
+        kept = lora.weights(family, REFERENCE)  # nothing, where the reference is the model without an adapter
         for number, end in enumerate(ends, 1):
             if number < self.rounds and rounds.finished(run, number + 1):
                 continue  # this part is done
@@ -144,9 +148,7 @@ class Optimize:
                 adapter = learn(run, "optimize", lora.parameters(family, POLICY), loss, settings, average, held, end)
         if average is None:
             _refuse_moved(kept, lora.weights(family, REFERENCE))
-        for name in (POLICY, REFERENCE):
-            lora.remove_adapter(family, name)
-        return [self._chosen(run, start) if self.validate else adapter]
+        return adapter
 
     def _chosen(self, run: Run, start: Adapter) -> Adapter:
         """The adapter of the best step of those kept and of the start, in the place of the last."""

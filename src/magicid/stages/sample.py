@@ -8,8 +8,7 @@ from magicid.core.errors import UsageError
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
-from magicid.training import lora
-from magicid.training.adapters import load_adapter
+from magicid.training.adapters import loaded
 from magicid.training.clips import Wanted, make_clips
 
 
@@ -43,16 +42,14 @@ class Sample:
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
         adapter = run.dir.read("distill", Adapter)[0]
-        load_adapter(run, "customised", adapter)
         wanted = []
         for prompt in run.prompts():
             for i in range(self.finetuned_per_prompt):
                 strength = self.strengths[i % len(self.strengths)]
                 wanted.append(self._clip(run, "finetuned", prompt, i, "customised", strength))
             wanted += [self._clip(run, "base", prompt, i, None, 0.0) for i in range(self.base_per_prompt)]
-        videos = make_clips(run, "sample", wanted, self.steps, self.batch, self.guidance)
-        lora.remove_adapter(run.family, "customised")
-        return videos
+        with loaded(run, {"customised": adapter}):
+            return make_clips(run, "sample", wanted, self.steps, self.batch, self.guidance)
 
     def _clip(self, run: Run, origin: str, prompt: Prompt, index: int, adapter: str | None, strength: float) -> Wanted:
         seed = item_seed(run.common.seed, "sample", origin, prompt.id, index)

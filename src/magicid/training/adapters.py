@@ -1,5 +1,8 @@
 """A run's adapters on disk: written by the training stages, read by those that sample."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
 from torch import Tensor
 
 from magicid.core.records import Adapter
@@ -25,3 +28,15 @@ def load_adapter(run: Run, name: str, record: Adapter) -> None:
     tensors = read_adapter(run, record)
     lora.add_adapter(run.family, name, filled(lora.LoraSettings, run.dir.settings(), "finetune."))
     lora.load_weights(run.family, name, tensors)
+
+
+@contextmanager
+def loaded(run: Run, adapters: Mapping[str, Adapter]) -> Iterator[None]:
+    """Adapters by the names under which they are in the family, for a while; none is left behind, whatever happens."""
+    try:
+        for name, record in adapters.items():
+            load_adapter(run, name, record)
+        yield
+    finally:
+        for name in adapters:
+            lora.remove_adapter(run.family, name)

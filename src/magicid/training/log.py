@@ -14,7 +14,7 @@ RECENT = 50  # steps that are kept at hand
 
 
 class Log:
-    """Appends `{"step": 3, "loss": 0.1}` lines to a file; a torn last line is dropped when it is opened again."""
+    """Appends `{"step": 3, "loss": 0.1}` lines to a file; a torn last line is not read, and `truncate` drops it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

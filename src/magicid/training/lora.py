@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.utils import delete_adapter_layers
 from peft import LoraConfig
 from torch import Tensor, nn
 
@@ -30,6 +31,7 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
     """Add an adapter whose output is zero (B = 0, A random from the seed)."""
     targets = list(settings.targets or family.lora_targets)
     transformer: Any = family.transformer
+    assert name not in (getattr(transformer, "peft_config", None) or {}), f"adapter {name!r} is loaded already"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(item_seed(seed, "lora", name))
         config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=targets)
@@ -39,7 +41,8 @@ def add_adapter(family: Family, name: str, settings: LoraSettings, seed: int = 0
             remove_adapter(family, name)
             for network in networks(transformer):  # diffusers says so before it is true
                 network._hf_peft_config_loaded = hasattr(network, "peft_config")  # type: ignore[assignment]
-            raise DataError(f"targets {targets} match no layer of {family.name}; choose others.") from error
+            said = " ".join(str(error).split())[:200]
+            raise DataError(f"targets {targets} cannot be those of {family.name} ({said}); choose others.") from error
     where = device_of(family.transformer)
     for parameter in parameters(family, name).values():  # beside a base in bf16, fp8, or in the host's memory
         parameter.data = parameter.data.to(where, torch.float32)
@@ -54,16 +57,23 @@ def linear_layers(network: nn.Module) -> dict[str, nn.Linear]:
 
 
 def remove_adapter(family: Family, name: str) -> None:
-    """Take an adapter out of memory."""
-    transformer: Any = family.transformer
+    """Take an adapter out of memory.
+
+    Not by diffusers' `delete_adapters`, which afterwards offloads the whole transformer as it finds one block offloaded.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Adapter .* was active which is now deleted")
-        transformer.delete_adapters(name)
+        for network in networks(family.transformer):
+            delete_adapter_layers(network, name)
 
 
-def remove_all(family: Family) -> None:
-    """Take every adapter out of memory: one that failed at its work is left behind."""
-    for name in list(getattr(family.transformer, "peft_config", None) or ()):
+@contextmanager
+def added(family: Family, name: str, settings: LoraSettings, seed: int = 0) -> Iterator[None]:
+    """A new adapter, for a while."""
+    add_adapter(family, name, settings, seed)
+    try:
+        yield
+    finally:
         remove_adapter(family, name)
 
 

@@ -115,7 +115,14 @@ def automatic_beta(reference_error_B: Tensor, gap: float) -> float:
     return 2.0 / (gap * float(reference_error_B.median()))
 
 
-def measures(errors: Errors, t_B: Tensor, beta: float) -> dict[str, float]:
+def gradient_factor(gap_B: Tensor, objective: Objective) -> Tensor:
+    """What is left of each pair's gradient, as a share of beta/2: for the sigmoid, sigmoid(beta/2 gap)."""
+    gap = gap_B.detach().requires_grad_()
+    (slope,) = torch.autograd.grad(hpo_loss(gap, objective).sum(), gap)
+    return slope * (2 / objective.beta)
+
+
+def measures(errors: Errors, t_B: Tensor, objective: Objective) -> dict[str, float]:
     """What a step's pairs say of the training, in numbers for the log.
 
     Means over the pairs, and over those of each quarter of time ("margin_q1": the cleanest). Implicit accuracy near 1 is no
@@ -132,7 +139,7 @@ def measures(errors: Errors, t_B: Tensor, beta: float) -> dict[str, float]:
         "lose_drift": lose_drift,
         "margin": -gap,
         "accuracy": (gap < 0).float(),
-        "gradient_factor": torch.sigmoid(0.5 * beta * gap),
+        "gradient_factor": gradient_factor(gap, objective),
         "loser_dominance": ((gap < 0) & (win_drift > 0)).float(),
     }
     table = torch.stack([value.float().cpu() for value in of_pairs.values()])

@@ -26,11 +26,13 @@ POLICY, REFERENCE = "policy", "reference"
 
 @dataclass(frozen=True)
 class Part:
-    """Pairs that are evaluated together: their numbers, winners and losers. Video by video, they have one winner."""
+    """Pairs that are evaluated together, and what the reference sees in them. Video by video, they have one winner."""
 
     pairs: list[int]
     winners: list[Look]
     losers: list[Look]
+    reference_winners: Seen
+    reference_losers: Seen
 
 
 class PairStep:
@@ -69,10 +71,9 @@ class PairStep:
             torch._foreach_add_(through_winners, through_losers, alpha=guarded["loser_scale"])
         torch._foreach_div_(through_winners, len(loss))
 
-        winners = self._reference.said([look for part in parts for look in part.winners])
-        losers = self._reference.said([look for part in parts for look in part.losers])
+        winners, losers = _joined([part.reference_winners for part in parts]), _joined([part.reference_losers for part in parts])
         t = draws.t[[look.draw for part in parts for look in part.winners]].to(loss.device)
-        numbers = measures(Errors(win, lose, winners.error, losers.error), t, self.objective.beta)
+        numbers = measures(Errors(win, lose, winners.error, losers.error), t, self.objective)
         squares = (win_square + lose_square).sum() / (winners.square + losers.square).sum()
         numbers |= guarded | {"norm_ratio": float(squares.sqrt()), "beta": self.objective.beta}
         return _Given.apply(loss.mean(), through_winners, *self._parameters), numbers  # type: ignore[no-untyped-call]
@@ -80,7 +81,7 @@ class PairStep:
     def reference_errors(self, groups: Sequence[list[int]], draws: Draws, taken: Sequence[int]) -> Tensor:
         """e_ref of all winners and losers of some pairs."""
         parts = self._ask(groups, draws, taken)
-        return self._reference.said([look for part in parts for look in part.winners + part.losers]).error
+        return torch.cat([seen.error for part in parts for seen in (part.reference_winners, part.reference_losers)])
 
     def _ask(self, groups: Sequence[list[int]], draws: Draws, taken: Sequence[int]) -> list[Part]:
         """The pairs in parts; the reference has been asked about them."""
@@ -90,33 +91,39 @@ class PairStep:
             size = self._chunk or len(flat)
             drawn = [flat[start : start + size] for start in range(0, len(flat), size)]
         data = self._data
-        parts = [
-            Part(
-                [pair for pair, _ in part],
-                [Look(data.winners[pair], data.prompts[pair], draw) for pair, draw in part],
-                [Look(data.losers[pair], data.prompts[pair], draw) for pair, draw in part],
-            )
+        sides = [
+            [[Look(videos[pair], data.prompts[pair], draw) for pair, draw in part] for videos in (data.winners, data.losers)]
             for part in drawn
         ]
-        self._reference.ask([batch for part in parts for batch in self._batches(part)], draws)
-        return parts
+        answers = iter(self._reference.ask([batch for part in sides for looks in part for batch in self._batches(looks)], draws))
 
-    def _batches(self, part: Part) -> list[list[Look]]:
-        """What goes through the model at once: a video alone, or all winners and then all losers, each of them once."""
-        if self._chunk == 1:
-            return [part.winners[:1], *([look] for look in part.losers)]
-        return [list(dict.fromkeys(part.winners)), list(dict.fromkeys(part.losers))]
+        def known(looks: list[Look]) -> Seen:
+            batches = self._batches(looks)
+            seen = _joined([next(answers) for _ in batches])
+            return _rows(seen, list(chain.from_iterable(batches)), looks)
+
+        return [
+            Part([pair for pair, _ in part], winners, losers, known(winners), known(losers))
+            for part, (winners, losers) in zip(drawn, sides, strict=True)
+        ]
+
+    def _batches(self, looks: list[Look]) -> list[list[Look]]:
+        """What goes through the model at once: a video alone, or all winners or losers; each of them once."""
+        once = list(dict.fromkeys(looks))
+        return [[look] for look in once] if self._chunk == 1 else [once]
 
     def _together(self, part: Part, draws: Draws, through_winners: list[Tensor], through_losers: list[Tensor]) -> Tensor:
         """All of a part's pairs in one forward pass a side; returns (5, B): loss, e(w), e(l), mean squares of both."""
-        winners, losers = self._batches(part)
-        win, lose = see(self._family, self._data, winners, draws), see(self._family, self._data, losers, draws)
-        of_win, of_lose = [winners.index(look) for look in part.winners], [losers.index(look) for look in part.losers]
-        win_B, lose_B = win.error[of_win], lose.error[of_lose]
-        loss, win_weight, lose_weight = self._weighed(part, slice(None), win_B, lose_B)
-        torch._foreach_add_(through_winners, self._gradient(win_B, win_weight))
-        torch._foreach_add_(through_losers, self._gradient(lose_B, lose_weight))
-        return torch.stack([loss, win_B.detach(), lose_B.detach(), win.square[of_win], lose.square[of_lose]])
+        win, lose = self._seen(part.winners, draws), self._seen(part.losers, draws)
+        loss, win_weight, lose_weight = self._weighed(part, slice(None), win.error, lose.error)
+        torch._foreach_add_(through_winners, self._gradient(win.error, win_weight))
+        torch._foreach_add_(through_losers, self._gradient(lose.error, lose_weight))
+        return torch.stack([loss, win.error.detach(), lose.error.detach(), win.square, lose.square])
+
+    def _seen(self, looks: list[Look], draws: Draws) -> Seen:
+        """By the policy, in one forward pass."""
+        (once,) = self._batches(looks)
+        return _rows(see(self._family, self._data, once, draws), once, looks)
 
     def _apart(self, part: Part, draws: Draws, through_winners: list[Tensor], through_losers: list[Tensor]) -> Tensor:
         """The same, video by video: the winner once, then each loser, with whose error the pair's weights are known."""
@@ -143,9 +150,20 @@ class PairStep:
 
     def _weighed(self, part: Part, chosen: slice, win: Tensor, lose: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Each chosen pair's loss, dL/de(w) and dL/de(l)."""
-        winners, losers = self._reference.said(part.winners[chosen]), self._reference.said(part.losers[chosen])
         moving = self._data.moving[part.pairs[chosen]].to(win.device)
-        return weighed(Errors(win, lose, winners.error, losers.error), moving, self.objective)
+        winners, losers = part.reference_winners.error[chosen], part.reference_losers.error[chosen]
+        return weighed(Errors(win, lose, winners, losers), moving, self.objective)
+
+
+def _joined(parts: Sequence[Seen]) -> Seen:
+    error, square = zip(*parts, strict=True)
+    return Seen(torch.cat(error), torch.cat(square))
+
+
+def _rows(seen: Seen, batch: Sequence[Look], looks: Sequence[Look]) -> Seen:
+    """What was seen of a batch, in the order of `looks`."""
+    rows = [batch.index(look) for look in looks]
+    return Seen(seen.error[rows], seen.square[rows])
 
 
 class _Given(torch.autograd.Function):

@@ -1,6 +1,6 @@
-"""One look of a model at noised videos, and the reference's looks, each asked for once and kept while its draw lasts."""
+"""One look of a model at noised videos, and the reference's looks, which may be kept for good."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,24 +41,18 @@ def see(family: Family, data: PairData, looks: Sequence[Look], draws: Draws) -> 
 
 
 class Reference:
-    """The frozen side. With `keep`, what it said is kept for good: for fixed draws, and videos that are looked at alone."""
+    """The frozen side. With `keep`, what it said is kept: for fixed draws, and videos that are looked at alone."""
 
     def __init__(self, family: Family, data: PairData, adapter: str | None, keep: bool = False) -> None:
         self._family, self._data, self._adapter, self._keep = family, data, adapter, keep
-        self._bank: dict[Look, Seen] = {}
+        self._bank: dict[tuple[Look, ...], Seen] = {}
 
-    def ask(self, batches: Iterable[Sequence[Look]], draws: Draws) -> None:
-        """Look at what is not known yet, in the batches in which the policy will: their shape changes the last bits."""
-        if not self._keep:
-            self._bank.clear()
-        unknown = [batch for batch in batches if not all(look in self._bank for look in batch)]
-        if unknown:
+    def ask(self, batches: Sequence[Sequence[Look]], draws: Draws) -> list[Seen]:
+        """What it sees in each batch, made up as the policy's: the shape changes the last bits."""
+        found = {batch: seen for batch in map(tuple, batches) if (seen := self._bank.get(batch))}
+        if unknown := dict.fromkeys(batch for batch in map(tuple, batches) if batch not in found):
             with lora.using(self._family, self._adapter), torch.no_grad():
-                for batch in unknown:
-                    error, square = see(self._family, self._data, batch, draws)
-                    self._bank |= {look: Seen(error[i], square[i]) for i, look in enumerate(batch)}
-
-    def said(self, looks: Sequence[Look]) -> Seen:
-        """What it saw."""
-        error, square = zip(*(self._bank[look] for look in looks), strict=True)
-        return Seen(torch.stack(error), torch.stack(square))
+                found |= {batch: see(self._family, self._data, batch, draws) for batch in unknown}
+        if self._keep:
+            self._bank |= found
+        return [found[tuple(batch)] for batch in batches]

@@ -17,7 +17,7 @@ def positions(times: str, count: int, drawn: torch.Generator) -> Tensor:
 
     uniform:      independent.
     logit_normal: sigmoid of a standard normal, arXiv:2403.03206: the middle of the path more often.
-    stratified:   one in each of `count` equal parts, arXiv:2107.00630: the same mean, less variance.
+    stratified:   one in each of `count` equal parts, arXiv:2107.00630: the same mean, less variance; in any order.
     """
     if times == "logit_normal":
         return torch.randn(count, generator=drawn).sigmoid()
@@ -25,7 +25,7 @@ def positions(times: str, count: int, drawn: torch.Generator) -> Tensor:
     if times == "uniform":
         return uniform
     if times == "stratified":
-        return (torch.arange(count) + uniform) / count
+        return (torch.randperm(count, generator=drawn) + uniform) / count
     raise ValueError(f"times {times!r} are unknown; choose uniform, logit_normal or stratified.")
 
 
