@@ -12,7 +12,6 @@ from magicid.core.errors import UsageError
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.stages.finetune import Finetune
-from magicid.training.reconstruction import reconstruction
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,7 @@ class DreamboothLora:
         if self.steps < stage_one.steps:
             raise UsageError(f"dreambooth_lora.steps {self.steps}; stage one alone has {stage_one.steps}. Ask for more.")
         _go_on(run)
-        loss = reconstruction(run, stage_one.learnt(run), stage_one.batch)
-        return [stage_one.train(run, "dreambooth_lora", loss, self.steps)]
+        return [stage_one.train(run, "dreambooth_lora", stage_one.learnt(run), self.steps)]
 
 
 def _go_on(run: Run) -> None:

@@ -29,7 +29,8 @@ class DreamboothLoraPrior:
         if not videos:
             raise DataError(f"{run.dir.root}: the repository has no clips of the base model; set --sample.base-per-prompt.")
         stage_one = Finetune.of(run)
-        person = reconstruction(run, stage_one.learnt(run), stage_one.batch)
+        photos = stage_one.learnt(run)
+        person = reconstruction(run, photos, stage_one.batch)
         others = Clips.of(run, [video.id for video in videos], [video.prompt for video in videos])
         prior = reconstruction(run, others, self.batch, "prior")
 
@@ -37,4 +38,4 @@ class DreamboothLoraPrior:
             own, kept = person(step, micro)[0], prior(step, micro)[0]
             return own + self.weight * kept, {"person": float(own.detach()), "prior": float(kept.detach())}
 
-        return [stage_one.train(run, "dreambooth_lora_prior", loss, self.steps)]
+        return [stage_one.train(run, "dreambooth_lora_prior", photos, self.steps, loss)]

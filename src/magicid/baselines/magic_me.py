@@ -52,7 +52,7 @@ class MagicMe:
 
         with keywords.using(family, rows):
             settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
-            return [learn(run, NAME, rows, loss, settings)]
+            return [learn(run, NAME, rows, loss, settings, batch=clips.held(batch, seed, NAME))]
 
 
 def person_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> Masks:

@@ -27,8 +27,8 @@ class WinnersSft:
         """Train that adapter on, with each pair's prompt, and save `winners_sft/adapter.safetensors`."""
         pairs, family = run.dir.read("pair", Pair), run.family
         winners = Clips.of(run, [pair.winner for pair in pairs], [pair.prompt for pair in pairs])
-        loss = reconstruction(run, winners, self.batch, NAME)
+        loss, held = reconstruction(run, winners, self.batch, NAME), winners.held(self.batch, run.common.seed, NAME)
         start, level = run.dir.read("distill", Adapter)[0], run.dir.settings().get("optimize.recompute", "nothing")
         settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay)
         with loaded(run, {NAME: start}), lora.using(family, NAME), recomputing(family.transformer, level):
-            return [learn(run, NAME, lora.parameters(family, NAME), loss, settings)]
+            return [learn(run, NAME, lora.parameters(family, NAME), loss, settings, batch=held)]

@@ -70,10 +70,7 @@ class Distill:
         with loaded(run, {TEACHER: stage_one, STUDENT: stage_one}):
             lora.scale(run.family, STUDENT, self.student_strength)
             clips, heads = self._clips(run)
-
-            def held(step: int) -> list[str]:
-                return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, "distill", step, 0)]
-
+            held = clips.held(self.batch, run.common.seed, "distill")
             settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
             with recomputing(run.family.transformer, self.recompute):
                 parameters = lora.parameters(run.family, STUDENT)

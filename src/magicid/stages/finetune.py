@@ -1,6 +1,6 @@
 """Stage one of MagicID: a LoRA learns the person by reconstructing each photo, as a video that stands still or as one frame."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
@@ -79,17 +79,14 @@ class Finetune:
 
     def run(self, run: Run) -> Sequence[Adapter]:
         """Train and save `finetune/adapter.safetensors`."""
-        clips = self.learnt(run)
+        return [self.train(run, "finetune", self.learnt(run), self.steps)]
 
-        def held(step: int) -> list[str]:
-            return [clips.ids[i] for i in clips.choose(self.batch, run.common.seed, DRAWS, step, 0)]
+    def train(self, run: Run, folder: str, clips: Clips, steps: int, loss: Loss | None = None) -> Adapter:
+        """Train an adapter from where this stage's begins, in a folder of the run, on photos as it learns them.
 
-        return [self.train(run, "finetune", reconstruction(run, clips, self.batch), self.steps, held)]
-
-    def train(
-        self, run: Run, folder: str, loss: Loss, steps: int, held: Callable[[int], Sequence[str]] = lambda step: ()
-    ) -> Adapter:
-        """Train an adapter from where this stage's begins, in a folder of the run; `held` says what a step learns from."""
+        `loss` stands in the place of theirs, of which it is a part.
+        """
+        loss, held = loss or reconstruction(run, clips, self.batch), clips.held(self.batch, run.common.seed, DRAWS)
         family = run.family
         with lora.added(family, ADAPTER, self.lora, run.common.seed):
             if self.start:

@@ -54,6 +54,10 @@ class Clips:
         """Which clips (B,) a step learns from."""
         return torch.randint(len(self.latents), (count,), generator=generator(item_seed(seed, *key), "photos"))
 
+    def held(self, count: int, seed: int, name: str) -> Callable[[int], list[str]]:
+        """The ids of what each step of the training of that name learns from."""
+        return lambda step: [self.ids[i] for i in self.choose(count, seed, name, step, 0)]
+
     def condition(self, chosen: Tensor) -> Condition:
         """Of the chosen clips."""
         return {name: tensor[self._rows[chosen].to(tensor.device)] for name, tensor in self._conditions.items()}
