@@ -53,6 +53,10 @@ class Study:
         if min(self.people, self.prompts, self.seeds) < 1:
             raise UsageError(f"{self.people} people, {self.prompts} prompts, {self.seeds} seeds: at least 1 of each is needed.")
 
+    def numbers(self, count: int) -> tuple[int, ...]:
+        """The seeds of the first people."""
+        return people(count)
+
     def pipeline(self) -> Pipeline:
         """The preset with this study's counts."""
         preset = PRESETS[self.preset]
@@ -65,7 +69,7 @@ class Study:
     def each(self, console: Console) -> Iterator[Person]:
         """Everyone in turn, each one's run brought to its end and held until the next is asked for."""
         self.check()
-        for number, stranger in pairwise(people(self.people + 1)):
+        for number, stranger in pairwise(self.numbers(self.people + 1)):
             with self.held(number, console) as run:
                 yield Person(number, stranger, run, self.pipeline())
 
@@ -78,7 +82,7 @@ class Study:
         """What was asked of whom, as every study's figures begin."""
         pipeline = self.pipeline()
         return {
-            "people": list(people(self.people)),
+            "people": list(self.numbers(self.people)),
             "preset": self.preset,
             "prompts": self.prompts,
             "seeds": self.seeds,

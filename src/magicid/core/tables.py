@@ -66,6 +66,7 @@ EXPERIMENTS = {
     "motion_over_steps": "magicid.experiments.motion_over_steps:MotionOverSteps",
     "pair_ablation": "magicid.experiments.pair_ablation:PairAblation",
     "reward_ablation": "magicid.experiments.reward_ablation:RewardAblation",
+    "settings": "magicid.experiments.settings:Settings",
     "three_rows": "magicid.experiments.three_rows:ThreeRows",
 }
 
