@@ -18,7 +18,7 @@ from magicid.core.errors import DataError, ResourceError, UsageError, out_of_mem
 from magicid.core.files import beside, publish_text, refuse_unwritable
 from magicid.core.interfaces import Stage
 from magicid.core.placement import need_recompute
-from magicid.core.records import Adapter, Metric
+from magicid.core.records import Adapter, Metric, Photo
 from magicid.core.run import EMBEDDED, Common, Run, find_base
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
@@ -31,7 +31,7 @@ from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
 from magicid.metrics import leakage
 from magicid.metrics.picture import METHODS, write_picture
-from magicid.metrics.report import write_report
+from magicid.metrics.report import judged_by, write_report
 from magicid.perception.model_files import MODELS
 from magicid.perception.text_judges import DEFAULTS
 from magicid.stages.distill import Distill
@@ -232,6 +232,8 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
         table.add_row(METHODS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
     console = console or Console()
     console.print(table)
+    held_out = sum(photo.held_out for photo in folder.read("prepare", Photo))
+    _say(console, f"{judged_by(held_out)}.".capitalize())
     if said := leakage.sentence(read, folder.settings()):
         _say(console, said)
     for file in exports(folder.root):

@@ -47,6 +47,9 @@ def test_values_are_numbers_words_and_lists() -> None:
     [
         ("optimize.betta=3", r"'optimize\.betta'.*optimize\.beta"),
         ("optimize.beta", "write stage.name=value"),
+        ("generate.steps=24", "drawn and judged alike"),
+        ("finetune.mirrored=false", "'false': another kind of value than False"),
+        ("optimize.steps=1e2", r"100\.0: another kind of value than 3"),
         ("optimize.steps=0", r"optimize\.steps 0"),
     ],
 )

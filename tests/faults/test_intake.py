@@ -255,3 +255,12 @@ def test_row_45_a_run_that_left_photos_out_goes_on_until_they_change(bench: Benc
 def test_row_45_with_too_few_left_nothing_is_written(tmp_path: Path, other: NDArray[np.uint8]) -> None:
     with pytest.raises(DataError, match=r"photos: [01] of 2 photos can be used; need at least 2\. Add photos"):
         prepare(tmp_path, {"a": GOOD["a"], "b": other}, skip=True)
+
+
+def test_a_held_out_photo_that_is_all_but_a_photo_that_is_learnt_is_refused(tmp_path: Path, avatar: Judges) -> None:
+    photos = {name: read_photo(EXAMPLES / "ava" / f"{name}.png") for name in ("photo-1", "photo-2", "photo-3")}
+    again = np.clip(photos["photo-2"].astype(np.int16) + 2, 0, 255).astype(np.uint8)
+    with pytest.raises(DataError, match=r"held_out/again\.png: nearly the same picture as photo-2\.png.*Choose another"):
+        prepare(tmp_path, photos | {"held_out/again": again}, avatar)
+    kept, said = prepare(tmp_path / "others", photos | {"more": again}, avatar)
+    assert len(kept) == 4 and sum("one of them is enough" in line for line in said) == 1

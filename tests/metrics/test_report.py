@@ -181,10 +181,11 @@ def test_the_best_method_of_a_column_stands_out() -> None:
 
 
 def test_summary_is_one_sentence() -> None:
-    text = summary(*result_table(METRICS), photos=3)
+    text = summary(*result_table(METRICS), photos=3, held_out=2)
     start = "One person from 3 photos: identity is 0.600 with MagicID, 0.500 after fine-tuning"
     assert text.startswith(start)
-    assert text.endswith(".") and "\n" not in text
+    assert text.endswith("identity is judged by 2 held-out photos.") and "\n" not in text
+    assert "it comes out too high" in summary(*result_table(METRICS), photos=3, held_out=0)
 
 
 def test_values_that_are_not_numbers_are_left_out() -> None:

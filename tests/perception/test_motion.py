@@ -103,7 +103,7 @@ def test_only_the_person_counts_in_the_synthetic_table() -> None:
     moving = ("waving", "walking", "walking in a pan")
     assert max(ours[name] for name in still) < 0.35 * min(ours[name] for name in moving), ours
     assert max(ours[name] for name in ("flicker", "shake", "pan")) < 0.02, ours
-    top, signed = ({name: how(made[name]) for name in made} for how in (top_flow, signed_flow))
+    top, signed = ({name: how(made[name]) for name in made} for how in (lambda frames: top_flow(frames, 8.0), signed_flow))
     assert min(top["pan"], top["shake"]) > 3, top  # takes the camera for the person
     assert signed["pan"] > 10 * signed["waving"] and signed["waving"] < 0.15, signed  # and this one misses waving
 
@@ -117,7 +117,7 @@ def test_a_static_video_is_exactly_still() -> None:
     clip = render_clip(WHO, Truth("street", "hoodie", "waves"), 3)
     frames = np.repeat(clip.frames[:1], 17, axis=0)
     assert value(subject_motion(frames, [tuple(clip.boxes[0].tolist())] * 17, 8.0)) == 0
-    assert top_flow(frames) == 0
+    assert top_flow(frames, 8.0) == 0
 
 
 @pytest.mark.parametrize("camera", ["pan", "zoom", "handheld"])
@@ -187,3 +187,15 @@ def test_flow_is_in_pixels_of_the_frames_and_checks_itself() -> None:
     assert np.median(forward[..., 0]) == pytest.approx(2, abs=0.2) and forward.shape == (64, 64, 2)
     trusted = consistent(forward, backward)
     assert trusted[:, 4:58].mean() > 0.9 and not trusted[:, -1].any()
+
+
+def test_a_pair_of_frames_without_a_neighbour_says_nothing_of_motion() -> None:
+    frames, heads = cases()["waving"], list(heads_of("waving"))
+    alone = [head if i % 3 else None for i, head in enumerate(heads)]  # seen in frames 1, 2, 4, 5, ...: no two pairs touch
+    found = subject_motion(frames, alone, 8.0)
+    assert found.state == "unmeasurable" and np.isnan(found.value)
+
+
+def test_the_fields_flow_does_not_depend_on_the_frame_rate() -> None:
+    frames = cases()["pan"]
+    assert top_flow(np.repeat(frames, 3, 0), 24.0) == top_flow(frames, 8.0)

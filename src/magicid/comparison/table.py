@@ -15,6 +15,7 @@ from magicid.metrics.bootstrap import interval, statistic_interval
 from magicid.metrics.frechet import frechet_distance
 from magicid.metrics.hypervolume import Point, beyond
 
+UNTRAINED = ("base", "static", "impostor", "ceiling")
 Interval = tuple[float, float, float]  # value, low, high
 
 
@@ -24,7 +25,7 @@ class PersonFigures:
 
     person: int
     clips: Sequence[ClipFigures]
-    costs: Mapping[str, Cost]  # method -> from the photos to its adapter
+    costs: Mapping[str, Cost]  # method -> from the photos to its adapter; of others it is not told
 
     @cached_property
     def by_method(self) -> dict[str, dict[str, ClipFigures]]:
@@ -74,7 +75,7 @@ def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequenc
         figures = {name: figure_of(people, method, name) for name in FIGURES}
         figures["frechet"] = statistic_interval(_frechet(method), people, draws=200, shifted=True)
         for name in ("seconds", "peak_memory_mb"):
-            costs = [getattr(person.costs.get(method, Cost()), name) for person in people]
+            costs = [_cost(person, method, name) for person in people]
             figures[name] = interval(costs, range(len(people)))
         shares = {name: _share(figures[name][0], ceiling[name]) for name in FIGURES}
         minus = {name: figure_of(people, ours, name, method) for name in FIGURES} if method != ours else {}
@@ -83,6 +84,12 @@ def rows(people: Sequence[PersonFigures], methods: Sequence[str], front: Sequenc
         by_person = {one.person: {name: _mean([one], method, name) for name in FIGURES} for one in people}
         found.append(Row(method, figures, shares, minus, measured, by_person, gain))
     return found
+
+
+def _cost(person: PersonFigures, method: str, name: str) -> float:
+    if method in UNTRAINED:
+        return 0.0
+    return float(getattr(person.costs[method], name)) if method in person.costs else math.nan
 
 
 FRONT_FIGURES = ("face_p10", "motion")  # of the strength front: identity (p10 x coverage) and subject motion

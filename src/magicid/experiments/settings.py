@@ -68,15 +68,29 @@ class Settings(Study):
 
 
 def changed(pipeline: Pipeline, said: str) -> Pipeline:
-    """The pipeline with the settings that are said, "stage.name=value" each; `UsageError` where one is unknown or no value."""
+    """The pipeline with the settings that are said, "stage.name=value" each.
+
+    `UsageError` where one is unknown, of another kind than its default, or says how all methods are judged.
+    """
     found = dict(_read(said))
     known = {f"{stage}.{key}": value for stage, settings in asdict(pipeline).items() for key, value in settings.items()}
-    for key in found:
+    for key, value in found.items():
         tables.check(known, "setting", key)
+        if key.startswith(("generate.", "evaluate.", "prompts.evaluation")):
+            raise UsageError(f"{key}: all variants are drawn and judged alike; vary the stages up to optimize.")
+        if not _alike(value, known[key]):
+            raise UsageError(f"{key} {value!r}: another kind of value than {known[key]!r}; write one like it.")
     stages = {name: filled(type(getattr(pipeline, name)), known | found, f"{name}.") for name in tables.STAGES}
     for settings in stages.values():
         settings.check()
     return replace(pipeline, **stages)
+
+
+def _alike(value: object, default: object) -> bool:
+    """Whether a value can stand in the place of a default: of its type, a whole number for any, anything for None."""
+    if default is None:
+        return True
+    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
 
 
 def _read(said: str) -> Iterator[tuple[str, Any]]:

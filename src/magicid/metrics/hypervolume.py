@@ -1,5 +1,6 @@
 """What points of two figures dominate, both of which are better when higher; the strength front is judged by it."""
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 
@@ -24,8 +25,10 @@ def hypervolume(points: Iterable[Point]) -> float:
 
 
 def beyond(point: Point, front: Iterable[Point]) -> float:
-    """The area that a point adds to a front's; 0 where the front or a mixture of it dominates the point."""
+    """The area that a point adds to a front's; 0 where the front or a mixture of it dominates the point, nan of what is none."""
     points = list(front)
+    if not all(math.isfinite(value) for one in (point, *points) for value in one):
+        return math.nan
     return max(0.0, hypervolume([*points, point]) - hypervolume(points))
 
 

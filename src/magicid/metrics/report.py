@@ -23,8 +23,8 @@ from magicid.training.log import Log
 R = TypeVar("R", bound=Record)
 
 LABELS = {"base": "Base model", "finetuned": "Fine-tuned", "magicid": "MagicID"}  # in this order
-METHODS = ("base", "finetuned", "magicid")
-UNRANKED = ("unjudged", "slope", "fall")  # figures of which more is not better
+METHODS = tuple(LABELS)
+UNRANKED = ("unjudged", "slope", "fall", "consistency", "top_flow", "scene_motion")  # figures of which more is not better
 PHRASES = {"magicid": "with MagicID", "finetuned": "after fine-tuning alone", "base": "from the base model"}
 TRAINING = {"finetune": "Fine-tuning", "distill": "Distillation", "optimize": "Preference optimisation"}
 
@@ -42,11 +42,12 @@ def write_report(run_dir: RunDir) -> Path:
     settings = run_dir.settings()
     metrics = _records(run_dir, "evaluate", Metric)
     columns, rows = result_table([metric for metric in metrics if metric.method != leakage.ROW])
-    photos = [photo for photo in _records(run_dir, "prepare", Photo) if not photo.held_out]
+    given = _records(run_dir, "prepare", Photo)
+    photos = [photo for photo in given if not photo.held_out]
     text = rendered(
         "report.html.j2",
         name=run_dir.root.resolve().name,
-        sentence=summary(columns, rows, len(photos)),
+        sentence=summary(columns, rows, len(photos), len(given) - len(photos)),
         labels=LABELS, columns=columns, rows=rows,
         made=Counter(video.origin for video in _records(run_dir, "generate", Video)),
         photos=[
@@ -92,7 +93,7 @@ def result_table(metrics: Sequence[Metric]) -> tuple[list[str], dict[str, list[C
     return columns, {method: [cell(method, name) for name in columns] for method in rows}
 
 
-def summary(columns: Sequence[str], rows: dict[str, list[Cell | None]], photos: int) -> str:
+def summary(columns: Sequence[str], rows: dict[str, list[Cell | None]], photos: int, held_out: int) -> str:
     """What came out, in one sentence."""
     parts = []
     for name in [name for name in ("identity", "motion", "prompt") if name in columns]:
@@ -101,7 +102,14 @@ def summary(columns: Sequence[str], rows: dict[str, list[Cell | None]], photos: 
         if values:
             parts.append(f"{name} is {', '.join(values)}")
     start = f"One person from {photos} photo{'' if photos == 1 else 's'}"
-    return f"{start}: {'; '.join(parts)}." if parts else f"{start}; not evaluated yet."
+    return f"{start}: {'; '.join(parts)}; {judged_by(held_out)}." if parts else f"{start}; not evaluated yet."
+
+
+def judged_by(held_out: int) -> str:
+    """Which photos the identities of the report are likenesses to."""
+    if held_out:
+        return f"identity is judged by {held_out} held-out photo{'' if held_out == 1 else 's'}"
+    return "identity is judged by the photos that were learnt, since held_out/ has none: it comes out too high"
 
 
 def _validation(run_dir: RunDir, stage: str) -> dict[str, Any]:

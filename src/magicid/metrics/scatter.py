@@ -74,11 +74,8 @@ def repository_plot(
 
 
 def _spots(scores: Sequence[Score]) -> dict[str, tuple[float, float]]:
-    """(motion, identity) of each clip where both are finite."""
-    found = {
-        s.video: ((s.scaled or s.raw).get("motion", math.nan), (s.scaled or s.raw).get("identity", math.nan)) for s in scores
-    }
-    return {video: spot for video, spot in found.items() if all(map(math.isfinite, spot))}
+    """(motion, identity) of each clip that was not left out."""
+    return {s.video: (s.scaled["motion"], s.scaled["identity"]) for s in scores if s.scaled}
 
 
 def _groups(videos: Sequence[Video], spots: Mapping[str, tuple[float, float]]) -> list[Group]:
@@ -101,10 +98,10 @@ def _groups(videos: Sequence[Video], spots: Mapping[str, tuple[float, float]]) -
 def _weak(scores: Sequence[Score], groups: Sequence[Group], settings: Mapping[str, Any]) -> set[str]:
     """Clips that follow their prompt too badly to win."""
     floor = settings.get("pair.least_prompt", -math.inf) if "prompt" in settings.get("pair.rewards", ()) else -math.inf
-    found = {s.video: s.scaled["prompt"] for s in scores if "prompt" in s.scaled}
-    floor = min(floor, max(found.values(), default=-math.inf))
     still = {v for group in groups if group.marker == "s" for v in group.videos}
-    return {video for video, value in found.items() if value < floor} - still
+    found = {s.video: s.scaled["prompt"] for s in scores if "prompt" in s.scaled and s.video not in still}
+    floor = min(floor, max(found.values(), default=-math.inf))
+    return {video for video, value in found.items() if value < floor}
 
 
 def _draw_fronts(axes: Axes, points: Sequence[tuple[float, float]]) -> None:

@@ -10,7 +10,7 @@ from magicid.perception.likeness import likeness_of
 from magicid.perception.motion import scene_motion, subject_motion, top_flow
 from magicid.perception.optical_flow import dis
 
-DEFINITION = 2  # of these figures; one more where any is measured in another way, so that what is kept is measured anew
+DEFINITION = 3  # of these figures; one more where any is measured in another way, so that what is kept is measured anew
 
 
 def video_metrics(
@@ -27,7 +27,7 @@ def video_metrics(
     return identity | {
         "motion": subject_motion(video.frames, video.heads, video.fps, flow).value,
         "scene_motion": scene_motion(video.frames, video.fps, flow).value,
-        "top_flow": top_flow(video.frames, flow),
+        "top_flow": top_flow(video.frames, video.fps, flow),
         "prompt": float(judges.text_report.similarity([video.frames], [video.prompt])[0]),
         "consistency": float((stills[1:] * stills[:-1]).sum(1).mean()),
     }

@@ -42,13 +42,21 @@ def _copies(looks: Sequence[Look]) -> list[Look]:
 
 
 def _near_copies(looks: Sequence[Look]) -> list[Look]:
-    """A photo that looks like one before it is warned of: whether it is a copy or the next moment, a hash cannot tell."""
+    """A photo that looks like one before it is warned of: whether it is a copy or the next moment, a hash cannot tell.
+
+    Held out, a picture nearly like one that is learnt from will not do.
+    """
     judged = list[Look]()
-    for look in looks:
+    for look in sorted(looks, key=lambda look: look.held_out):
         twin = next((other for other in judged if _bits(look, other) <= COPY), None)
-        said = (f"nearly the same picture as {twin.name}: one of them is enough",) if twin else ()
-        judged.append(replace(look, warnings=look.warnings + said))
-    return judged
+        if twin and look.held_out and not twin.held_out:
+            learnt = f"nearly the same picture as {twin.name}, by which the report would judge what was learnt. Choose another."
+            look = replace(look, problem=learnt)
+        elif twin:
+            look = replace(look, warnings=(*look.warnings, f"nearly the same picture as {twin.name}: one of them is enough"))
+        judged.append(look)
+    order = {look.name: place for place, look in enumerate(looks)}
+    return sorted(judged, key=lambda look: order[look.name])
 
 
 def _bits(one: Look, other: Look) -> int:

@@ -14,7 +14,7 @@ from magicid.core.errors import DataError
 from magicid.core.interfaces import Face, FaceDetector
 from magicid.media.photo import fingerprint, fit, part_height, read_photo
 from magicid.perception.expression import expression
-from magicid.perception.face import Pose, align, pose, sharpness
+from magicid.perception.face import LEAST_FACE, Pose, align, pose, sharpness
 
 HELD_OUT = "held_out"  # the folder, beside the photos, of those that the report alone sees
 SMALL_FACE = 40  # pixels, under which a real face was unlike itself (33 px: .77, 18 px: .22)
@@ -107,9 +107,13 @@ def look_at(
     if filled > 0.01:
         said = f"{filled:.0%} of the clip's width is filled in; a wider photo would do without"
         seen = replace(seen, warnings=(*seen.warnings, said))
-    if not detector.detect(picture[None])[0]:
+    height = max((face.box[3] - face.box[1] for face in detector.detect(picture[None])[0]), default=0.0)
+    if not height:
         what = f"no face is left at {shape[1]}x{shape[0]} pixels"
         seen = replace(seen, problem=f"{what}; the face must be larger. Crop it closer, or drop it.")
+    elif height < (least := LEAST_FACE * crop_size):
+        what = f"the face is {height:.0f} px high at {shape[1]}x{shape[0]} pixels; from {least:.0f} it is known better"
+        seen = replace(seen, warnings=(*seen.warnings, f"{what}. Crop it closer"))
     return replace(seen, picture=picture)
 
 

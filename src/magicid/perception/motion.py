@@ -52,10 +52,10 @@ class _Pair:
     subject: Mask
 
 
-def top_flow(frames: NDArray[np.uint8], estimate: FlowEstimator = dis) -> float:
-    """Mean of the top 5% flow magnitudes over pairs of frames (T, H, W, 3), in pixels per frame (VBench's Dynamic)."""
+def top_flow(frames: NDArray[np.uint8], fps: float, estimate: FlowEstimator = dis) -> float:
+    """Mean of the top 5% flow magnitudes over pairs of frames (T, H, W, 3) at `RATE`, in pixels (VBench's Dynamic)."""
     tops = []
-    for a, b in pairwise(frames):
+    for a, b in pairwise(frames[at_rate(len(frames), fps)[0]]):
         sizes = np.sort(np.linalg.norm(flow(a, b, estimate), axis=-1), axis=None)
         tops.append(float(sizes[-max(1, round(0.05 * sizes.size)) :].mean()))
     return float(np.mean(tops))
@@ -122,11 +122,11 @@ def _measure(
         for t in range(len(pictures) - 1)
     ]
     valid = float(np.mean([0.0 if p is None else p.valid.sum() / max(1, p.subject.sum()) for p in pairs]))
-    speeds = [
-        _upper(p, _coherent([q.motion for q in pairs[max(0, t - 1) : t + 2] if q is not None and q is not p], p.motion))
-        for t, p in enumerate(pairs)
-        if p is not None and p.valid.any()
-    ]
+    speeds = []
+    for t, p in enumerate(pairs):
+        beside = [q.motion for q in pairs[max(0, t - 1) : t + 2] if q is not None and q is not p]
+        if p is not None and p.valid.any() and beside:  # alone, nothing says whether it is motion or noise
+            speeds.append(_upper(p, _coherent(beside, p.motion)))
     if not speeds:
         return MotionMeasure("unmeasurable", math.nan, valid)
     return MotionMeasure("measured", float(np.mean(speeds)) * rate / (SUBJECT_HEADS * h) * valid, valid)
