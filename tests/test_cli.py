@@ -67,7 +67,8 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
         ("optimize", "see magicid optimize --help."),
         ("run photos --out OUT --family wam", "family 'wam' is unknown; did you mean 'wan'?"),
         ("run photos --out OUT --judges avatr", "judges 'avatr' is unknown; did you mean 'avatar'?"),
-        ("run photos --out OUT --base nowhere", "base 'nowhere': no model_index.json"),
+        ("run photos --out OUT --preset paper --base nowhere", "base 'nowhere': no model_index.json"),
+        ("run photos --out OUT --base nowhere", "choose --preset paper, or say --preset quick"),
         ("experiment three_row", "experiment 'three_row' is unknown; did you mean 'three_rows'?"),
         ("experiment three_rows --seat 3", "--seat"),
         ("avatar old", "avatar old: unknown; use: magicid avatar new"),
@@ -128,7 +129,18 @@ def test_photos_that_are_not_there_are_exit_code_3_and_freeze_no_settings(
 def first_stage(common: Common, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The command for the first stage of a run on a tiny model, whose judges see coloured rectangles."""
     monkeypatch.setitem(tables.JUDGES, "fake", "tests.doubles:fake_judges")
-    return ["prepare", str(tmp_path / "photos"), "--out", str(tmp_path / "out"), "--base", common.base, "--judges", "fake"]
+    return [
+        "prepare",
+        str(tmp_path / "photos"),
+        "--out",
+        str(tmp_path / "out"),
+        "--preset",
+        "quick",
+        "--base",
+        common.base,
+        "--judges",
+        "fake",
+    ]
 
 
 @pytest.mark.parametrize(

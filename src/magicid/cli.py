@@ -185,10 +185,11 @@ def _run(arguments: Sequence[str], command: str) -> None:
     """`run`, or one stage of it: the same settings, stopping after the stage."""
     import tyro
 
-    from magicid.core.run import Common
+    from magicid.core.run import EMBEDDED, Common
     from magicid.pipeline import PRESETS, Pipeline, print_result, run_pipeline
 
     rest, preset = _preset(arguments)
+    named = len(rest) < len(arguments)
 
     @dataclass(frozen=True, kw_only=True)
     class Arguments(Common):
@@ -198,6 +199,9 @@ def _run(arguments: Sequence[str], command: str) -> None:
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
     asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset {' or '.join(PRESETS)}; shown: {preset}.")
+    if asked.base != EMBEDDED and not named:
+        rule = f"its rates are for another size of model than the preset {preset!r} is for"
+        raise UsageError(f"base {asked.base}: {rule}; choose --preset paper, or say --preset {preset} if it is meant.")
     common = Common(**{setting.name: getattr(asked, setting.name) for setting in fields(Common)})
     until = None if command == "run" else command
     folder = run_pipeline(common, asked.stages, asked.out, until=until)

@@ -17,8 +17,8 @@ from magicid.core.run import WEIGHTS
 from magicid.forecast import Machine
 from magicid.training.budget import GIB
 
-GPUS = {  # GB of memory, and dense bf16 TFLOPS with fp32 sums by the maker's data sheet
-    "h200": (141, 989),
+GPUS = {  # GiB of memory as the driver counts it, and dense bf16 TFLOPS with fp32 sums by the maker's data sheet
+    "h200": (139, 989),
     "h100": (80, 989),
     "a100": (80, 312),
     "l40s": (48, 362),
@@ -84,8 +84,8 @@ def known(name: str) -> Machine:
     """A GPU of the table."""
     if name.lower() not in GPUS:
         raise UsageError(f"gpu {name!r} is unknown; choose one of: {', '.join(GPUS)}.")
-    gigabytes, teraflops = GPUS[name.lower()]
-    return Machine(f"a {name}", "cuda", gigabytes * 10**9 - CONTEXT, teraflops * 1e12)
+    gibibytes, teraflops = GPUS[name.lower()]
+    return Machine(f"a {name}", "cuda", gibibytes * GIB - CONTEXT, teraflops * 1e12)
 
 
 def matrix_rate(where: torch.device) -> float:

@@ -67,7 +67,7 @@ def test_blocks_that_are_brought_in_give_the_same_gradient(folder: tuple[str, Pa
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_an_adapter_that_is_taken_out_leaves_what_is_brought_in_as_it_was(folder: tuple[str, Path]) -> None:
+def test_an_adapter_that_comes_and_goes_leaves_what_is_brought_in_as_it_was(folder: tuple[str, Path]) -> None:
     def brought_in() -> set[str]:
         hooked = ((name, getattr(part, "_diffusers_hook", None)) for name, part in small.transformer.named_modules())
         return {name.removesuffix(".base_layer") for name, hooks in hooked if hooks and hooks.get_hook("group_offloading")}
@@ -76,9 +76,19 @@ def test_an_adapter_that_is_taken_out_leaves_what_is_brought_in_as_it_was(folder
     placement.bring_in_blocks(small.transformer, CPU)
     before = brought_in()
     assert before and all("." in name for name in before), "layers of blocks, not the transformer or what stays on the device"
-    with adapter(small, "gone"):
-        pass
+    with adapter(small, "gone") as weights:
+        small.transformer.load_lora_adapter(dict(weights), adapter_name="again", prefix=None, _pipeline=small.pipeline)  # type: ignore[operator]
+        lora.remove_adapter(small, "again")
     assert brought_in() == before
+
+
+def test_only_the_weights_of_layers_are_brought_in(folder: tuple[str, Path]) -> None:
+    small = family(folder)
+    placement.bring_in_blocks(small.transformer, CPU)
+    parts = [getattr(part, "_diffusers_hook", None) for part in small.transformer.modules()]
+    groups = [hook.group for hooks in parts if hooks and (hook := hooks.get_hook("group_offloading"))]
+    assert any(group.modules for group in groups)
+    assert not any(group.parameters or group.buffers for group in groups), "norms' weights are read in the backward pass"
 
 
 @pytest.fixture

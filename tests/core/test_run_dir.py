@@ -195,3 +195,17 @@ def test_settings_may_change_until_a_stage_has_begun_and_a_broken_file_is_named(
         (run.root / "settings.yaml").write_text(text)
         with pytest.raises(DataError, match=r"settings\.yaml: not the settings written here"):
             run.settings()
+
+
+@pytest.mark.parametrize("content", ["", "no json\n", "[1]\n", '{"count": 1}\n{"id": 1}\n', '{"count": 0, "inputs": {}}\n{"torn'])
+def test_a_damaged_manifest_is_named_with_the_remedy(run: RunDir, content: str) -> None:
+    run.publish("prompts", PROMPTS)
+    run.manifest("prompts").write_text(content)
+    with pytest.raises(DataError, match=r"prompts/manifest\.jsonl: damaged .*; bring it back, or delete prompts/ and rerun\.$"):
+        run.read("prompts", Prompt)
+
+
+def test_a_damaged_journal_is_named_with_the_remedy(run: RunDir) -> None:
+    (run.stage("sample") / "journal.jsonl").write_text("no json\n")
+    with pytest.raises(DataError, match=r"journal\.jsonl: damaged .*; delete it"):
+        Journal(run, "sample")

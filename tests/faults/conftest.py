@@ -30,7 +30,7 @@ class Bench:
 
     def words(self, *more: str, command: str = "run") -> list[str]:
         """The command line."""
-        models = ["--base", str(self.base), "--judges", "centred"]
+        models = ["--preset", "quick", "--base", str(self.base), "--judges", "centred"]
         return [command, str(self.photos), "--out", str(self.run), *models, *SMALL.split(), *more]
 
     def attempt(self, *more: str, command: str = "run", **environment: str) -> tuple[int, str]:

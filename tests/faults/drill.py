@@ -34,7 +34,7 @@ def materials(work: Path, embedded: bool) -> list[str]:
     if embedded:
         return [str(ROOT / "examples" / "ava")]
     photos, base = tiny_materials(work)
-    return [str(photos), "--base", str(base), "--judges", "centred"]
+    return [str(photos), "--preset", "quick", "--base", str(base), "--judges", "centred"]
 
 
 def main() -> int:

@@ -73,7 +73,19 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny_family("wan", base)
     for i, name in enumerate(NAMES):
         write_png(photos / name, picture((60, 10 + 5 * i, RED)))
-    words = ["run", str(photos), "--out", str(out), "--base", str(base), "--judges", "centred", *SMALL.split()]
+    words = [
+        "run",
+        str(photos),
+        "--out",
+        str(out),
+        "--preset",
+        "quick",
+        "--base",
+        str(base),
+        "--judges",
+        "centred",
+        *SMALL.split(),
+    ]
     with endpoint(PROMPTS) as url:
         code, said = attempt([*words, "--prompts.source", "endpoint"], folder / "said.txt", report=True, MAGICID_LLM_URL=url)
     assert code == 0, said

@@ -14,8 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from magicid.core.errors import DataError, ResourceError
+from magicid.core.errors import DataError, Interrupted, ResourceError
 from magicid.core.files import nearest
+from magicid.core.pulse import waiting
 from magicid.core.weights import PICKLES
 
 KEPT = (".json", ".txt", ".model", ".jinja", ".safetensors")  # configurations, tokenizers and their templates, weights
@@ -46,8 +47,8 @@ def fetch(name: str, weights: bool = True) -> Path:
         missing = [file for file in files if not isinstance(hub.try_to_load_from_cache(name, file, revision=info.sha), str)]
         if missing:
             _preflight(name, sum(sizes[file] for file in missing), Path(hub.constants.HF_HUB_CACHE), info)
-        return Path(hub.snapshot_download(name, revision=info.sha, allow_patterns=files))
-    except ResourceError:
+        return Path(waiting(lambda: hub.snapshot_download(name, revision=info.sha, allow_patterns=files), "model"))
+    except (ResourceError, Interrupted):
         raise
     except Exception as error:
         raise _known(error, name) from error

@@ -147,6 +147,19 @@ def bring_in_blocks(transformer: nn.Module, where: torch.device) -> None:
     streams = where.type == "cuda"  # the next layer's weights travel while this one works
     for block in inner:
         apply_group_offloading(block, where, HOST, offload_type="leaf_level", use_stream=streams, record_stream=streams)
+        for part in block.modules():
+            _keep_here(part, where)
+    # a stock loader of LoRAs would afterwards offload the whole transformer as it finds one block offloaded
+    transformer._optionally_disable_offloading = lambda _pipeline: (False, False, False)  # type: ignore[assignment]
+
+
+def _keep_here(part: nn.Module, where: torch.device) -> None:
+    """Leave the few weights that are no layer's own (of norms, of a block) on the device: a backward pass reads them there."""
+    hooks: Any = getattr(part, "_diffusers_hook", None)
+    if hook := hooks and hooks.get_hook("group_offloading"):
+        for tensor in (*hook.group.parameters, *hook.group.buffers):
+            tensor.data = tensor.data.to(where)
+        hook.group.parameters, hook.group.buffers = [], []
 
 
 def tile(family: Family, height: int, width: int) -> None:

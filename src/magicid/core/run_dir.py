@@ -181,8 +181,7 @@ class RunDir:
         for name in _parts():
             missing = [earlier for earlier in _before(name) if earlier not in current]
             if self.finished(name):
-                with self.manifest(name).open() as file:
-                    recorded = json.loads(file.readline())["inputs"]
+                recorded = self._manifest(name)[0]["inputs"]
                 other = missing or [earlier for earlier in _before(name) if recorded.get(earlier) != current[earlier]]
                 current[name] = sha256(self.manifest(name))
             else:
@@ -197,12 +196,20 @@ class RunDir:
         path = self.manifest(name)
         if not path.exists():
             raise UsageError(f"{path} does not exist: the stage {name!r} is not finished; run it first.")
-        header, *lines = path.read_text().splitlines()
-        if json.loads(header)["count"] != len(lines):
-            raise DataError(
-                f"{path}: {len(lines)} records, its header says {json.loads(header)['count']}; delete {name}/ and rerun."
-            )
-        return [kind.from_json(json.loads(line)) for line in lines]
+        header, lines = self._manifest(name)
+        if header["count"] != len(lines):
+            raise DataError(f"{path}: {len(lines)} records, its header says {header['count']}; delete {name}/ and rerun.")
+        return [kind.from_json(line) for line in lines]
+
+    def _manifest(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """A finished stage's header and records."""
+        path = self.manifest(name)
+        try:
+            header, *lines = (dict(json.loads(line)) for line in path.read_text().splitlines())
+            return {"count": header["count"], "inputs": header["inputs"]}, lines
+        except (ValueError, TypeError, KeyError) as error:
+            said = " ".join(str(error).split())[:80]
+            raise DataError(f"{path}: damaged ({said}); bring it back, or delete {name}/ and rerun.") from error
 
 
 def filled(kind: type[T], settings: Mapping[str, Any], prefix: str = "") -> T:
@@ -242,7 +249,11 @@ class Journal:
         self._turn = threading.Lock()
         if self._path.exists():
             *whole, torn = self._path.read_text().split("\n")
-            self._items = {item["id"]: item for item in map(json.loads, whole)}
+            try:
+                self._items = {item["id"]: item for item in map(json.loads, whole)}
+            except (ValueError, TypeError, KeyError) as error:
+                said = " ".join(str(error).split())[:80]
+                raise DataError(f"{self._path}: damaged ({said}); delete it, and its clips are made again.") from error
             if torn:
                 publish_text(self._path, "".join(line + "\n" for line in whole))
 

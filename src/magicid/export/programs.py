@@ -50,6 +50,7 @@ class Program:
     parts: str = "FlowMatchEulerDiscreteScheduler"  # of diffusers, for `sampler`
     sampler: str = FLOW  # lines of the script that put `pipe` on the sampler of training/sampling
     noise: str = "noise"  # the pipeline's `latents`, from noise (1, C, F, H, W)
+    vae: str = "float32"  # the autoencoder's dtype on a GPU
     interval: bool = False  # whether `pipe._guidance_scale` may change between steps, for an interval of guidance
 
 
@@ -99,7 +100,8 @@ PROGRAMS = {
         call={"guidance_scale": "guidance", "max_sequence_length": "tokens"},
         parts="CogVideoXDDIMScheduler",
         sampler=DDIM,
-        noise="noise.transpose(1, 2)",
+        noise="noise.transpose(1, 2).to(pipe.transformer.dtype)",  # which this pipeline leaves to its caller
+        vae="bfloat16",  # it decodes latents as they are
     ),
     "ltx": Program(  # ComfyUI reads the LoRA; its schedule has nodes of its own (LTXVScheduler), which are not written yet
         call={"guidance_scale": "guidance", "max_sequence_length": "tokens", "frame_rate": "geometry.fps"},

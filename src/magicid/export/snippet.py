@@ -40,7 +40,7 @@ CALL = {
 $call}
 
 cuda = torch.cuda.is_available()
-kinds = {"default": torch.bfloat16, "vae": torch.float32} if cuda else torch.float32
+kinds = {"default": torch.bfloat16, "vae": torch.$vae} if cuda else torch.float32
 pipe = $pipeline.from_pretrained(BASE, dtype=kinds)
 $low$load
 $sampler
@@ -107,6 +107,7 @@ def snippet(recipe: Recipe) -> str:
         sampler=program.sampler,
         interval=interval,
         noise=program.noise,
+        vae=program.vae,
     )
 
 

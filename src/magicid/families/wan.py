@@ -90,10 +90,10 @@ class Wan:
         return copy(self.pipeline.vae)
 
     def latents_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """(C, F, H, W); frames must be a multiple of the time compression plus 1."""
-        config = self.pipeline.vae.config
+        """(C, F, H, W); frames must be a multiple of the time compression plus 1, sides hold whole patches."""
+        config, patch = self.pipeline.vae.config, self.pipeline.transformer.config.patch_size[-1]
         time, space = config.scale_factor_temporal, config.scale_factor_spatial
-        return config.z_dim, *autoencoder.compressed((frames, height, width), time, space, space)
+        return config.z_dim, *autoencoder.compressed((frames, height, width), time, space, space * patch)
 
     def predict(self, x_t: Tensor, t_B: Tensor, condition: Condition) -> Tensor:
         """The velocity, fp32."""
