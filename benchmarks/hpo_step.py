@@ -46,6 +46,7 @@ from magicid.training.objectives import Objective
 from magicid.training.pair_data import PairData
 from magicid.training.preference import POLICY, REFERENCE, PairStep
 from magicid.training.recompute import Level, recomputing
+from magicid.training.reference import Look
 from magicid.training.timesteps import Draws
 
 GROUPS, FEW = [[0, 1, 2, 3, 4], [5, 6]], [[0, 1]]
@@ -98,8 +99,8 @@ class Together(PairStep):
 
     _apart = PairStep._together
 
-    def _batches(self, part: Any) -> list[Any]:
-        return [part.winners, part.losers]
+    def _batches(self, looks: list[Look]) -> list[list[Look]]:
+        return [looks]
 
 
 @dataclass

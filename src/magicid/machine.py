@@ -19,11 +19,11 @@ from magicid.training.budget import GIB
 
 GPUS = {  # GiB of memory as the driver counts it, and dense bf16 TFLOPS with fp32 sums by the maker's data sheet
     "h200": (139, 989),
-    "h100": (80, 989),
+    "h100": (79, 989),
     "a100": (80, 312),
-    "l40s": (48, 362),
-    "rtx5090": (32, 209),
-    "rtx4090": (24, 165),
+    "l40s": (44, 362),
+    "rtx5090": (31, 209),
+    "rtx4090": (23.5, 165),
     "rtx3090": (24, 71),
     "rtx3060": (12, 25),
 }
@@ -85,7 +85,7 @@ def known(name: str) -> Machine:
     if name.lower() not in GPUS:
         raise UsageError(f"gpu {name!r} is unknown; choose one of: {', '.join(GPUS)}.")
     gibibytes, teraflops = GPUS[name.lower()]
-    return Machine(f"a {name}", "cuda", gibibytes * GIB - CONTEXT, teraflops * 1e12)
+    return Machine(f"a {name}", "cuda", int(gibibytes * GIB) - CONTEXT, teraflops * 1e12)
 
 
 def matrix_rate(where: torch.device) -> float:

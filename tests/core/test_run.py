@@ -18,7 +18,7 @@ def test_clips_have_the_size_that_is_asked_for(tmp_path: Path) -> None:
     shown = run.clips(height=64)
     assert (shown.frames, shown.height, shown.width) == (9, 64, 64)
     assert run.family.geometry == own, "the clips that are learnt from stay as they are"
-    with pytest.raises(DataError, match=r"^8x32x64: frames must be 2n\+1 and sides multiples of 4\.$"):
+    with pytest.raises(DataError, match=r"^8x32x64: frames must be 2n\+1 and sides multiples of 8\.$"):
         run.clips(frames=8)
     run.dir.close()
 

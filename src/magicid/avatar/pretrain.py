@@ -93,8 +93,8 @@ def transformer(settings: Pretrain) -> None:
         rule = "a teacher needs weights to start from and whole clips"
         raise UsageError(f"curriculum.guided {settings.curriculum.guided}: {rule}; give --start and --curriculum.whole-from 0.")
     folder = settings.out / "base" / "vae"
-    latents_of = digest(folder)
-    if settings.start and digest(settings.start / "vae") != latents_of:
+    latents_of, kept = digest(folder), settings.work / "transformer" / "start"
+    if settings.start and digest((kept if kept.exists() else settings.start) / "vae") != latents_of:
         raise UsageError(f"start {settings.start}: its autoencoder is not {folder}; weights go on with their own, copy it there.")
     asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum), "vae": latents_of}
     asked |= {"clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}

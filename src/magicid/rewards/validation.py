@@ -93,7 +93,8 @@ def mean_rewards(run: Run, videos: Sequence[Video]) -> Point:
     judges, settings = run.judges, run.dir.settings()
     known = (judges.face_reward, references_of(run, run.photos(), judges.face_reward))
     identity, motion = IdentityReward(*known), MotionReward(estimator_of(settings))
-    cap = motion_cap(run.dir.read("score", Score), run.dir.read("sample", Video), settings["score.motion_cap_percentile"])
+    scores = [score for score in run.dir.read("score", Score) if score.scaled]
+    cap = motion_cap(scores, run.dir.read("sample", Video), settings["score.motion_cap_percentile"])
     values = []
     for video in run.each("validate", videos, len(videos)):
         seen = observe(read_video(run.file(video.file))[0], video.prompt, run.family.geometry.fps, judges.detector, *known)
