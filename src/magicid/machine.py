@@ -17,13 +17,13 @@ from magicid.core.run import WEIGHTS
 from magicid.forecast import Machine
 from magicid.training.budget import GIB
 
-GPUS = {  # GiB of memory as the driver counts it, and dense bf16 TFLOPS with fp32 sums by the maker's data sheet
-    "h200": (139, 989),
-    "h100": (79, 989),
+GPUS = {  # GB of memory, and dense bf16 TFLOPS with fp32 sums by the maker's data sheet
+    "h200": (141, 989),
+    "h100": (80, 989),
     "a100": (80, 312),
-    "l40s": (44, 362),
-    "rtx5090": (31, 209),
-    "rtx4090": (23.5, 165),
+    "l40s": (48, 362),
+    "rtx5090": (32, 209),
+    "rtx4090": (24, 165),
     "rtx3090": (24, 71),
     "rtx3060": (12, 25),
 }
@@ -84,8 +84,8 @@ def known(name: str) -> Machine:
     """A GPU of the table."""
     if name.lower() not in GPUS:
         raise UsageError(f"gpu {name!r} is unknown; choose one of: {', '.join(GPUS)}.")
-    gibibytes, teraflops = GPUS[name.lower()]
-    return Machine(f"a {name}", "cuda", int(gibibytes * GIB) - CONTEXT, teraflops * 1e12)
+    gigabytes, teraflops = GPUS[name.lower()]
+    return Machine(f"a {name}", "cuda", gigabytes * 10**9 - CONTEXT, teraflops * 1e12)
 
 
 def matrix_rate(where: torch.device) -> float:
