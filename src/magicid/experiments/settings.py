@@ -3,9 +3,8 @@
 Choices of ours are made here, so that the people of the results are met with settings that nobody chose on them.
 """
 
-import ast
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,9 @@ from magicid.comparison.people import variant
 from magicid.comparison.study import BEGUN, PAIRS, Person, Study, optimized, spent, start
 from magicid.comparison.table import PersonFigures, rows
 from magicid.core import tables
+from magicid.core.arguments import parsed
 from magicid.core.errors import UsageError
 from magicid.core.files import text_digest
-from magicid.core.run_dir import filled
 from magicid.pipeline import Pipeline
 
 TRIED_ON = 101  # and from there on: people on whom settings are chosen
@@ -34,7 +33,7 @@ class Settings(Study):
 
     people: int = 2
     work: Path = Path("runs/settings")
-    variants: tuple[str, ...] = ()  # of each the settings that differ: "optimize.learning_rate=1e-4 optimize.beta=500"
+    variants: tuple[str, ...] = ()  # of each the settings that differ: "optimize.learning-rate 1e-4, optimize.beta 500"
 
     def numbers(self, count: int) -> tuple[int, ...]:
         """The seeds of people on whom settings are chosen."""
@@ -68,37 +67,15 @@ class Settings(Study):
 
 
 def changed(pipeline: Pipeline, said: str) -> Pipeline:
-    """The pipeline with the settings that are said, "stage.name=value" each.
+    """The pipeline with the settings that are said, as `magicid run` reads them.
 
-    `UsageError` where one is unknown, of another kind than its default, or says how all methods are judged.
+    `UsageError` where it would not, or where they say how all methods are drawn and judged.
     """
-    found = dict(_read(said))
-    known = {f"{stage}.{key}": value for stage, settings in asdict(pipeline).items() for key, value in settings.items()}
-    for key, value in found.items():
-        tables.check(known, "setting", key)
-        if key.startswith(("generate.", "evaluate.", "prompts.evaluation")):
-            raise UsageError(f"{key}: all variants are drawn and judged alike; vary the stages up to optimize.")
-        if not _alike(value, known[key]):
-            raise UsageError(f"{key} {value!r}: another kind of value than {known[key]!r}; write one like it.")
-    stages = {name: filled(type(getattr(pipeline, name)), known | found, f"{name}.") for name in tables.STAGES}
-    for settings in stages.values():
-        settings.check()
-    return replace(pipeline, **stages)
-
-
-def _alike(value: object, default: object) -> bool:
-    """Whether a value can stand in the place of a default: of its type, a whole number for any, anything for None."""
-    if default is None:
-        return True
-    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
-
-
-def _read(said: str) -> Iterator[tuple[str, Any]]:
-    for word in said.split():
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise UsageError(f"{word!r}: a variant is settings with values; write stage.name=value, with spaces between them.")
-        try:
-            yield key, ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            yield key, value  # a word
+    words = [word for setting in said.split(",") if setting.strip() for word in f"--{setting.strip()}".split()]
+    made = parsed(Pipeline, words, "magicid run", default=pipeline)
+    alike = [(one.generate, one.evaluate, one.prompts.evaluation) for one in (made, pipeline)]
+    if alike[0] != alike[1]:
+        raise UsageError(f"{said!r}: all variants are drawn and judged alike; vary the stages up to optimize.")
+    for name in tables.STAGES:
+        getattr(made, name).check()
+    return made
