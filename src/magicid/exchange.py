@@ -40,8 +40,7 @@ class Export:
 
         `UsageError` where the run has no adapter yet, `DataError` where the file would lose anything.
         """
-        run = open_run(self.folder)
-        with closing(run.dir):
+        with open_run(self.folder) as run:
             metrics = run.dir.read("evaluate", Metric) if run.dir.finished("evaluate") else []
             return export_result(run, _target(self.out or self.folder, NAMES[self.layout]), metrics, self.layout)
 

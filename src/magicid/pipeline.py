@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from magicid.core.files import beside, publish_text, refuse_unwritable
 from magicid.core.interfaces import Stage
 from magicid.core.placement import need_recompute
 from magicid.core.records import Adapter, Metric, Photo
-from magicid.core.run import EMBEDDED, Common, Run, find_base
+from magicid.core.run import EMBEDDED, Common, Run, find_base, kept_commit
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
 from magicid.core.versions import versions
@@ -138,7 +140,7 @@ def run_pipeline(
     if hub.is_id(common.base):  # nothing is downloaded for a run that cannot be
         find_photos(common.photos)
         refuse_unwritable(out)
-    weights = sum(path.stat().st_size for path in find_base(common).rglob("*.safetensors"))
+    weights = sum(path.stat().st_size for path in find_base(common, kept_commit(out, common.base)).rglob("*.safetensors"))
     if said := check_device(weights):
         _say(console, said)
     files = pipeline.finetune.start_digest(out) | pipeline.score.weights_digest()
@@ -247,18 +249,22 @@ def _say(console: Console, text: str) -> None:
     console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def open_run(folder: Path, customised: bool = True) -> Run:
-    """A run on the base model that it was made on; `UsageError` on another, or where its person is to be `customised` yet."""
-    directory = RunDir(folder, create=False)
-    run = Run(directory, stored(folder)[0])
-    if directory.settings().get("base_digest") != run.base_digest:
-        raise UsageError(
-            f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
-            "Bring that one back, or make the run again."
-        )
-    if customised and not directory.finished("optimize"):
-        raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid resume {folder}.")
-    return run
+@contextmanager
+def open_run(folder: Path, customised: bool = True) -> Iterator[Run]:
+    """A run on the base model that it was made on, its lock held inside the block.
+
+    `UsageError` on another base model, or where its person is to be `customised` yet.
+    """
+    with closing(RunDir(folder, create=False)) as directory:
+        run = Run(directory, stored(folder)[0])
+        if directory.settings().get("base_digest") != run.base_digest:
+            raise UsageError(
+                f"{folder}: made on another base model than the one in {run.base_path} now; an adapter fits its own base only. "
+                "Bring that one back, or make the run again."
+            )
+        if customised and not directory.finished("optimize"):
+            raise UsageError(f"{folder}: the stage 'optimize' is not finished; finish it with: magicid resume {folder}.")
+        yield run
 
 
 def generate_clip(
@@ -276,23 +282,23 @@ def generate_clip(
     the place of the run's own; what is unlike that one is said on `console` (None: stderr). A .json beside the clip keeps its
     recipe and seed.
     """
-    run = open_run(folder, customised=adapter is None)
-    steps = steps or int(run.dir.settings().get("generate.steps", Generate().steps))
-    family, geometry = run.family, run.drawn
-    trigger = run.common.trigger
-    if adapter is None:
-        record = run.dir.read("optimize", Adapter)[0]
-        load_adapter(run, "optimize", record)
-        files = [run.file(record.file)]
-    else:
-        trigger = bring_in(run, "optimize", adapter, partial(_say, console or Console(stderr=True)))
-        files = list(slot_files(family, adapter).values())
-    text = prompt if trigger.lower() in prompt.lower() else f"{trigger}, {prompt}"
-    shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
-    noise_seed, guidance = item_seed(seed, text), run.dir.settings().get("generate.guidance")
-    with lora.using(family, "optimize"):
-        latents = sample(family, family.encode_prompts([text]), run.negative, [noise_seed], shape, steps, guidance)
-    kept = replace(recipe(run, text, noise_seed, steps, guidance, *files), trigger=trigger)
+    with open_run(folder, customised=adapter is None) as run:
+        steps = steps or int(run.dir.settings().get("generate.steps", Generate().steps))
+        family, geometry = run.family, run.drawn
+        trigger = run.common.trigger
+        if adapter is None:
+            record = run.dir.read("optimize", Adapter)[0]
+            load_adapter(run, "optimize", record)
+            files = [run.file(record.file)]
+        else:
+            trigger = bring_in(run, "optimize", adapter, partial(_say, console or Console(stderr=True)))
+            files = list(slot_files(family, adapter).values())
+        text = prompt if trigger.lower() in prompt.lower() else f"{trigger}, {prompt}"
+        shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
+        noise_seed, guidance = item_seed(seed, text), run.dir.settings().get("generate.guidance")
+        with lora.using(family, "optimize"):
+            latents = sample(family, family.encode_prompts([text]), run.negative, [noise_seed], shape, steps, guidance)
+        kept = replace(recipe(run, text, noise_seed, steps, guidance, *files), trigger=trigger)
     write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
     publish_text(beside(out, ".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
     return out

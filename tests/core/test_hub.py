@@ -12,9 +12,10 @@ import pytest
 from magicid.core import hub
 from magicid.core.errors import DataError, ResourceError, UsageError
 from magicid.core.files import digest
-from magicid.core.run import Common, find_base
+from magicid.core.run import Common, Run, find_base, kept_commit
+from magicid.core.run_dir import RunDir
 from magicid.media.photo import write_png
-from magicid.pipeline import Pipeline, run_pipeline
+from magicid.pipeline import Pipeline, flatten, run_pipeline
 from tests.doubles import RED, picture
 from tests.families.tiny import tiny_family
 
@@ -25,36 +26,46 @@ class Hub:
     """What the client would do, from one folder to another."""
 
     def __init__(self, there: Path, cache: Path) -> None:
-        self.there, self.cache, self.fetched, self.error = there, cache, list[str](), None
+        self.there, self.cache, self.fetched, self.error = there, cache / "1", list[str](), None
+        self.commits = {"1": there}  # the last is the newest
         self.sizes: dict[str, int] = {}
 
-    def model_info(self, name: str, files_metadata: bool) -> Any:
+    def model_info(self, name: str, revision: str | None, files_metadata: bool) -> Any:
         if self.error:
             raise self.error
-        files = [path for path in sorted(self.there.rglob("*")) if path.is_file()]
-        names = {path.relative_to(self.there).as_posix(): path.stat().st_size for path in files} | self.sizes
+        there = self.commits[commit := self._commit(revision)]
+        files = [path for path in sorted(there.rglob("*")) if path.is_file()]
+        names = {path.relative_to(there).as_posix(): path.stat().st_size for path in files} | self.sizes
         siblings = [SimpleNamespace(rfilename=file, size=size) for file, size in names.items()]
-        return SimpleNamespace(sha="1", siblings=siblings, card_data={"license": "apache-2.0"})
+        return SimpleNamespace(sha=commit, siblings=siblings, card_data={"license": "apache-2.0"})
 
-    def hf_hub_download(self, name: str, file: str, revision: str = "", local_files_only: bool = False) -> str:
+    def hf_hub_download(self, name: str, file: str, revision: str | None, local_files_only: bool = False) -> str:
+        cached = self._cached(revision) / file
         if not local_files_only:
-            self._copy(file)
-        if not (self.cache / file).exists():
+            self._copy(file, revision)
+        if not cached.exists():
             raise FileNotFoundError(file)
-        return str(self.cache / file)
+        return str(cached)
 
     def try_to_load_from_cache(self, name: str, file: str, revision: str) -> str | None:
-        return str(self.cache / file) if (self.cache / file).exists() else None
+        return str(self._cached(revision) / file) if (self._cached(revision) / file).exists() else None
 
     def snapshot_download(self, name: str, revision: str, allow_patterns: list[str]) -> str:
         for file in allow_patterns:
-            self._copy(file)
-        return str(self.cache)
+            self._copy(file, revision)
+        return str(self._cached(revision))
 
-    def _copy(self, file: str) -> None:
-        if not (self.cache / file).exists():
-            (self.cache / file).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(self.there / file, self.cache / file)
+    def _commit(self, revision: str | None) -> str:
+        return revision or list(self.commits)[-1]
+
+    def _cached(self, revision: str | None) -> Path:
+        return self.cache.with_name(self._commit(revision))
+
+    def _copy(self, file: str, revision: str | None) -> None:
+        cached = self._cached(revision) / file
+        if not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(self.commits[self._commit(revision)] / file, cached)
             self.fetched.append(file)
 
 
@@ -138,6 +149,25 @@ def test_a_run_that_cannot_be_downloads_nothing(world: Hub, tmp_path: Path) -> N
     with pytest.raises(UsageError, match=r"file cannot be written; choose another --out"):
         run_pipeline(Common(tmp_path / "photos", base=NAME), Pipeline(), tmp_path / "file" / "run")
     assert not world.fetched
+
+
+def test_a_run_keeps_the_commit_it_was_begun_on(world: Hub, tmp_path: Path) -> None:
+    common = Common(tmp_path / "photos", base=NAME)
+    run = Run(RunDir(tmp_path / "run"), common)
+    run.dir.freeze(flatten(common, Pipeline()) | run.models)
+    assert run.dir.settings()["base_commit"] == "1"
+    world.commits["2"] = tmp_path / "moved"
+    shutil.copytree(world.there, world.commits["2"])
+    hub.fetch.cache_clear()
+    assert find_base(common).name == "2"
+    assert Run(run.dir, common).base_path == world.cache
+    assert Run(run.dir, common).models == run.models
+    assert find_base(common, kept_commit(run.dir.root, NAME)) == world.cache
+    assert kept_commit(run.dir.root, "owner/other") == "" == kept_commit(tmp_path, NAME)
+    world.error = OSError("no route")
+    hub.fetch.cache_clear()
+    assert Run(run.dir, common).base_path == world.cache
+    run.dir.close()
 
 
 def test_a_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

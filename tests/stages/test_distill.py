@@ -102,7 +102,7 @@ def test_what_the_student_says_at_first_is_right_where_the_head_is_but_for_its_m
     assert float(LEARN.loss(run, clips, heads)(0, 0)[0].detach()) < 1e-9
 
 
-def test_the_student_begins_at_its_strength_of_stage_ones_adapter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teacher_and_student_begin_at_their_strengths_of_stage_ones_adapter(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[dict[str, Tensor]] = []
     original = Distill.loss
 
@@ -111,11 +111,13 @@ def test_the_student_begins_at_its_strength_of_stage_ones_adapter(run: Run, monk
         return original(self, run, clips, heads)
 
     monkeypatch.setattr(Distill, "loss", noted)
-    replace(STAGE, steps=1, student_strength=0.5).run(run)
+    stage_one = read_adapter(run, run.dir.read("finetune", Adapter)[0])
+    replace(STAGE, steps=1, teacher_strength=0.25, student_strength=0.5).run(run)
     teacher, student = begun
-    for key, tensor in teacher.items():
-        assert torch.equal(student[key], 0.5 * tensor if ".lora_B." in key else tensor)
-    assert any(tensor.any() for key, tensor in teacher.items() if ".lora_B." in key)
+    for key, tensor in stage_one.items():
+        parts = (0.25, 0.5) if ".lora_B." in key else (1, 1)
+        assert torch.equal(teacher[key], parts[0] * tensor) and torch.equal(student[key], parts[1] * tensor)
+    assert any(tensor.any() for key, tensor in stage_one.items() if ".lora_B." in key)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

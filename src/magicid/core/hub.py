@@ -29,19 +29,20 @@ def is_id(name: str) -> bool:
 
 
 @lru_cache
-def fetch(name: str, weights: bool = True) -> Path:
+def fetch(name: str, weights: bool = True, commit: str = "") -> Path:
     """The folder of a model of the hub, whole on this machine (without `weights`, its configurations and tokenizers).
 
+    It is named by its commit; "" asks for the newest.
     `DataError` where it cannot be had; `ResourceError` where the disk has no room for what is missing.
     """
     import huggingface_hub as hub
 
     try:
-        info = hub.HfApi().model_info(name, files_metadata=True)
+        info = hub.HfApi().model_info(name, revision=commit or None, files_metadata=True)
     except Exception as error:
-        return _offline(name, weights, _known(error, name))
+        return _offline(name, weights, commit, _known(error, name))
     try:
-        index = Path(hub.hf_hub_download(name, "model_index.json"))  # by the branch, whose name then stands in the cache
+        index = Path(hub.hf_hub_download(name, "model_index.json", revision=commit or None))  # a branch's name is kept with it
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         files = needed(list(sizes), _parts(index), weights)
         missing = [file for file in files if not isinstance(hub.try_to_load_from_cache(name, file, revision=info.sha), str)]
@@ -99,12 +100,12 @@ def _preflight(name: str, size: int, cache: Path, info: Any) -> None:
     _say(f"{name}: {size / 1e9:.1f} GB to download. Licence: {licence} ({where}).")
 
 
-def _offline(name: str, weights: bool, error: DataError) -> Path:
+def _offline(name: str, weights: bool, commit: str, error: DataError) -> Path:
     """What was fetched earlier, where the hub does not answer."""
     import huggingface_hub as hub
 
     try:
-        index = Path(hub.hf_hub_download(name, "model_index.json", local_files_only=True))
+        index = Path(hub.hf_hub_download(name, "model_index.json", revision=commit or None, local_files_only=True))
         folder = index.parent
         there = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         whole = all((folder / part).is_dir() for part in _parts(index))
@@ -124,6 +125,7 @@ def _known(error: Exception, name: str) -> DataError:
     remedies = {
         "GatedRepoError": f"its owner asks for a licence to be accepted; do so at https://huggingface.co/{name}, set HF_TOKEN",
         "RepositoryNotFoundError": "there is no such model on the hub, or it is private; check the name, or set HF_TOKEN",
+        "RevisionNotFoundError": "the commit that the run was begun on is gone from the hub; make the run again in another --out",
         "EntryNotFoundError": no_index,
         "RemoteEntryNotFoundError": no_index,
         "OfflineModeIsEnabled": "it is not on this machine, and HF_HUB_OFFLINE is set; unset it, or name a folder",

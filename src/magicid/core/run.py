@@ -72,10 +72,10 @@ class Common:
             raise UsageError(f"{asked}: the judges {EMBEDDED!r} bring their own. Set --judges real, or leave it out.")
 
 
-def find_base(common: Common) -> Path:
-    """The base model's folder; `UsageError` or `DataError` where there is none, or one of another family."""
+def find_base(common: Common, commit: str = "") -> Path:
+    """The base model's folder, of the hub at a commit (""; the newest); `UsageError` or `DataError` where none will do."""
     remote = hub.is_id(common.base)
-    folder = hub.fetch(common.base, weights=False) if remote else Path(common.base)
+    folder = hub.fetch(common.base, weights=False, commit=commit) if remote else Path(common.base)
     path = WEIGHTS / "base" if common.base == EMBEDDED else folder
     index = path / "model_index.json"
     if not index.exists():
@@ -87,11 +87,17 @@ def find_base(common: Common) -> Path:
     if (expected := tables.PIPELINES.get(common.family, kind)) != kind:
         raise UsageError(f"base {common.base!r} is a {kind}, family {common.family!r} needs a {expected}; set --family.")
     if remote:  # gigabytes, of a model that is known to be the right one
-        path = hub.fetch(common.base)
+        path = hub.fetch(common.base, commit=commit)
     check_model(path)
     if not any((path / "transformer").glob("*.safetensors")):
         raise DataError(f"{path}: no transformer/*.safetensors; name a folder in the diffusers layout.")
     return path
+
+
+def kept_commit(folder: Path, base: str) -> str:
+    """Of the hub's model `base` that a run was begun on, however the hub has moved since; "" where there is none."""
+    settings = RunDir.read_settings(folder) if (folder / "settings.yaml").exists() else {}
+    return str(settings.get("base_commit", "")) if settings.get("base") == base else ""
 
 
 class Run:
@@ -106,7 +112,7 @@ class Run:
     @cached_property
     def base_path(self) -> Path:
         """Where the base model is."""
-        return find_base(self.common)
+        return find_base(self.common, kept_commit(self.dir.root, self.common.base))
 
     @cached_property
     def base_digest(self) -> str:
@@ -118,7 +124,8 @@ class Run:
         """The models that the run stands on, frozen with its settings."""
         embedded = self.common.judges == EMBEDDED
         judges = {"judges_digest": digest(WEIGHTS / "judges")} if embedded else self.judges.models()
-        return {"base_digest": self.base_digest} | judges
+        commit = {"base_commit": self.base_path.name} if hub.is_id(self.common.base) else {}
+        return commit | {"base_digest": self.base_digest} | judges
 
     @cached_property
     def family(self) -> "Family":

@@ -28,7 +28,7 @@ from magicid.core.faults import reach
 from magicid.core.files import TEMPORARY, append_line, publish_text, sha256
 from magicid.core.records import Record
 
-FREE = ("offload",)  # common settings that say how, not what: they may change when memory ran out
+FREE = ("offload", "base_commit")  # how and whence, not what: memory may run out, and a digest tells models apart
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from magicid.core.files import publish_text
+from magicid.core.lanes import side_by_side
 from magicid.core.records import Adapter, Score, Video
 from magicid.core.run import Run
 from magicid.core.seeds import item_seed
@@ -95,9 +96,11 @@ def mean_rewards(run: Run, videos: Sequence[Video]) -> Point:
     identity, motion = IdentityReward(*known), MotionReward(estimator_of(settings))
     scores = [score for score in run.dir.read("score", Score) if score.scaled]
     cap = motion_cap(scores, run.dir.read("sample", Video), settings["score.motion_cap_percentile"])
-    values = []
-    for video in run.each("validate", videos, len(videos)):
+
+    def rewarded(video: Video) -> tuple[float, float]:
         seen = observe(read_video(run.file(video.file))[0], video.prompt, run.family.geometry.fps, judges.detector, *known)
-        values.append((identity(seen).value, min(motion(seen).value, cap)))
+        return identity(seen).value, min(motion(seen).value, cap)
+
+    values = list(run.each("validate", side_by_side(rewarded, videos), len(videos)))
     finite = ([value for value in of_all if np.isfinite(value)] for of_all in zip(*values, strict=True))
     return Point(*(float(np.mean(found)) if found else 0.0 for found in finite))

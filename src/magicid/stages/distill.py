@@ -42,6 +42,7 @@ class Distill:
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4  # clips
+    teacher_strength: float = 1.0  # of stage one's adapter on the head: a weaker one holds it less still
     student_strength: float = 1.0  # of stage one's adapter, at which the student begins: a weaker one has less to unlearn
     caption_dropout: float = 0.25  # share of clips that are learnt under the empty prompt, which guidance asks too
     per_prompt: int = 1  # clips of each prompt of the repository
@@ -56,7 +57,8 @@ class Distill:
         at_least("distill", 0, steps=self.steps, weight_decay=self.weight_decay)
         at_least("distill", 1, batch=self.batch, per_prompt=self.per_prompt, save_every_steps=self.save_every_steps)
         at_least("distill", 1, sample_steps=self.sample_steps, sample_batch=self.sample_batch)
-        positive("distill", learning_rate=self.learning_rate, student_strength=self.student_strength)
+        positive("distill", learning_rate=self.learning_rate)
+        positive("distill", teacher_strength=self.teacher_strength, student_strength=self.student_strength)
         within("distill", 0, 1, caption_dropout=self.caption_dropout)
         if self.guidance is not None:
             positive("distill", guidance=self.guidance)
@@ -68,6 +70,7 @@ class Distill:
         if not self.steps:
             return [stage_one]
         with loaded(run, {TEACHER: stage_one, STUDENT: stage_one}):
+            lora.scale(run.family, TEACHER, self.teacher_strength)
             lora.scale(run.family, STUDENT, self.student_strength)
             clips, heads = self._clips(run)
             held = clips.held(self.batch, run.common.seed, "distill")

@@ -38,30 +38,27 @@ def finetune_step(family: Family, size: Size) -> float:
     """A step of stage one; its seconds."""
     with torch.no_grad():
         condition = repeat(family.encode_prompts([PROMPT]), size.batch)
-    lora.add_adapter(family, POLICY, size.adapter)
     clips = torch.stack([noise(size.shape, i, "trial") for i in range(size.batch)])
     where = device_of(family.transformer)
 
     def loss() -> torch.Tensor:
         return video_error(*noised_prediction(family, clips.to(where), condition, 0, "trial")).mean()
 
-    with lora.using(family, POLICY), recomputing(family.transformer, size.recompute):
-        seconds = _taken(family, loss)
-    lora.remove_adapter(family, POLICY)
-    return seconds
+    with (
+        lora.added(family, POLICY, size.adapter),
+        lora.using(family, POLICY),
+        recomputing(family.transformer, size.recompute),
+    ):
+        return _taken(family, loss)
 
 
 def pair_step(family: Family, size: Size) -> float:
     """A step of HPO on so many pairs, each with clips and a draw of its own; its seconds."""
-    for name in (POLICY, REFERENCE):
-        lora.add_adapter(family, name, size.adapter)
-    step, draws = pairs(family, size)
     groups = [[i] for i in range(size.batch)]
-    with recomputing(family.transformer, size.recompute):
-        seconds = _taken(family, lambda: step(groups, draws, range(size.batch))[0])
-    for name in (POLICY, REFERENCE):
-        lora.remove_adapter(family, name)
-    return seconds
+    with lora.added(family, POLICY, size.adapter), lora.added(family, REFERENCE, size.adapter):
+        step, draws = pairs(family, size)
+        with recomputing(family.transformer, size.recompute):
+            return _taken(family, lambda: step(groups, draws, range(size.batch))[0])
 
 
 def pairs(family: Family, size: Size) -> tuple[PairStep, Draws]:
