@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from magicid.core.errors import DataError
-from magicid.media.photo import COPY, find_photos, fingerprint, fit, other_files, read_photo, write_png
+from magicid.media.photo import COPY, find_photos, fingerprint, fit, other_files, read_photo, shrunk, write_png
 from tests.doubles import UNDO, png, turned
 
 SCENE = np.zeros((48, 32, 3), np.uint8)
@@ -169,3 +169,9 @@ def test_png_is_published_whole(tmp_path: Path) -> None:
     write_png(tmp_path / "new" / "a.png", SCENE)
     assert np.array_equal(read_photo(tmp_path / "new" / "a.png"), SCENE)
     assert [p.name for p in (tmp_path / "new").iterdir()] == ["a.png"]
+
+
+def test_a_large_picture_is_shrunk_and_a_small_one_is_not_enlarged() -> None:
+    grey = np.full((40, 80, 3), 9, np.uint8)
+    assert shrunk(grey, 20).shape == (10, 20, 3) and (shrunk(grey, 20) == 9).all()
+    assert shrunk(grey, 80) is grey and shrunk(grey, 200) is grey

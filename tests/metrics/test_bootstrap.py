@@ -5,13 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from magicid.metrics.bootstrap import interval, statistic_interval, student
+from magicid.metrics.bootstrap import interval, mean, statistic_interval, student
 
 
 def test_the_mean_lies_in_its_interval() -> None:
     values = list(np.random.default_rng(0).normal(3, 1, 50))
-    mean, low, high = interval(values, list(range(50)))
-    assert mean == pytest.approx(np.mean(values)) and low < mean < high
+    middle, low, high = interval(values, list(range(50)))
+    assert middle == pytest.approx(np.mean(values)) and low < middle < high
+
+
+def test_what_is_not_finite_is_no_part_of_a_mean() -> None:
+    assert mean([1.0, math.nan, 3.0, math.inf]) == 2.0
+    assert math.isnan(mean([math.nan])) and math.isnan(mean([]))
 
 
 def test_the_interval_is_as_wide_as_theory_has_it() -> None:

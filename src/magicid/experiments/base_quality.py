@@ -6,7 +6,6 @@ likeness of different clips' faces: each clip has its own noise, and no prompt s
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +28,7 @@ from magicid.core.run import WEIGHTS
 from magicid.core.seeds import item_seed
 from magicid.media.photo import write_png
 from magicid.media.video import to_frames, to_tensor
+from magicid.metrics.bootstrap import mean
 from magicid.metrics.frechet import frechet_distance
 from magicid.perception.face import embed_faces
 from magicid.perception.motion import subject_motion
@@ -75,7 +75,7 @@ class BaseQuality:
         actions = [truth.action for truth in truths]
 
         def moved(name: str, action: str) -> float:
-            return _mean(value for value, shown in zip(people[name].motions, actions, strict=True) if shown == action)
+            return mean(value for value, shown in zip(people[name].motions, actions, strict=True) if shown == action)
 
         motion = {action: moved("made", action) / (moved("real", action) or math.nan) for action in ACTIONS}
         result = {
@@ -174,12 +174,6 @@ def _likeness(vectors: NDArray[np.floating]) -> float:
     """Mean cosine of two different unit vectors (N, D); nan where there are no two."""
     count = len(vectors)
     return float((vectors @ vectors.T).sum() - count) / (count * (count - 1)) if count > 1 else math.nan
-
-
-def _mean(values: Iterable[float]) -> float:
-    """Of those that are finite; nan of none."""
-    found = [value for value in values if math.isfinite(value)]
-    return float(np.mean(found)) if found else math.nan
 
 
 def contact_sheet(clips: Frames) -> NDArray[np.uint8]:

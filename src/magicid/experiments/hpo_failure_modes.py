@@ -23,7 +23,7 @@ from magicid.core.checks import at_least
 from magicid.core.errors import NotFinite
 from magicid.core.records import ClipFigures
 from magicid.core.run import Run
-from magicid.metrics.bootstrap import interval
+from magicid.metrics.bootstrap import interval, mean
 from magicid.stages.optimize import Optimize
 from magicid.training.log import Log
 
@@ -135,8 +135,7 @@ def _figures(means: dict[str, float], base: dict[str, float], log: Sequence[dict
 
 def _means(clips: Sequence[ClipFigures]) -> dict[str, float]:
     """Of the clips that could be measured."""
-    found = {name: [v for clip in clips if math.isfinite(v := clip.values[name])] for name in ("motion", "face_p10", "prompt")}
-    return {name: fmean(values) if values else math.nan for name, values in found.items()}
+    return {name: mean(clip.values[name] for clip in clips) for name in ("motion", "face_p10", "prompt")}
 
 
 def _row(trainings: Sequence[Training]) -> dict[str, Any]:

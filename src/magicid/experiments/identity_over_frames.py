@@ -21,7 +21,7 @@ from magicid.comparison.study import Person, Study, dreambooth_lora, optimized
 from magicid.comparison.table import Interval, finite, flat
 from magicid.core.errors import UsageError
 from magicid.core.records import Adapter, FrameLikeness
-from magicid.metrics.bootstrap import interval
+from magicid.metrics.bootstrap import interval, mean
 
 METHODS = ("finetuned", "dreambooth_lora", "magicid", "ceiling")
 COMPARED = ("mean", "thirds_fall", "slope")
@@ -104,7 +104,7 @@ def along(cosines: Sequence[float]) -> dict[str, float]:
     values, third = np.asarray(cosines, float), len(cosines) // 3
     seen = np.flatnonzero(np.isfinite(values))
     parts = {"mean": values, "first_third": values[:third], "last_third": values[-third:]}
-    means = {name: float(part[np.isfinite(part)].mean()) if np.isfinite(part).any() else math.nan for name, part in parts.items()}
+    means = {name: mean(part) for name, part in parts.items()}
     slope = float(np.polyfit(seen, values[seen], 1)[0]) if len(seen) > 1 else math.nan
     fall = means["first_third"] - means["last_third"]
     return means | {"thirds_fall": fall, "slope": slope, "seen": len(seen) / len(values)}

@@ -142,6 +142,14 @@ def _widened(image: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
     return np.asarray((wide * (1 - share) + blurred * share).round(), np.uint8)
 
 
+def shrunk(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
+    """The picture with sides of at most `longest` pixels."""
+    factor = longest / max(image.shape[:2])
+    if factor >= 1:
+        return image
+    return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
+
+
 def fingerprint(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """A perceptual hash (63,): which of the lowest cosines of the grey picture lie above their median (Zauner 2010).
 

@@ -6,14 +6,20 @@ range, which holds the truth in a half and in three quarters of all cases and no
 """
 
 import math
-from collections.abc import Callable, Hashable, Sequence
-from statistics import NormalDist
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from statistics import NormalDist, fmean
 from typing import TypeVar
 
 import numpy as np
 
 T = TypeVar("T")
 TAIL = 0.025  # of a 95% interval, at each end
+
+
+def mean(values: Iterable[float]) -> float:
+    """Of those that are finite; nan where none is."""
+    finite = [value for value in values if math.isfinite(value)]
+    return fmean(finite) if finite else math.nan
 
 
 def interval(values: Sequence[float], clusters: Sequence[Hashable], draws: int = 2000) -> tuple[float, float, float]:

@@ -5,12 +5,11 @@ rose by, as a share of what the subject's own did.
 """
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magicid.core.records import STRANGERS, Metric, Video
-from magicid.metrics.bootstrap import interval
+from magicid.metrics.bootstrap import interval, mean
 
 ROW = "strangers"  # the `method` of these metrics, which is none: tables of methods leave it out
 MOST = 0.5  # of the subject's gain; above it the sentence warns, unless the run's settings say another share
@@ -26,7 +25,7 @@ def leakage(videos: Sequence[Video], identity: Mapping[str, float]) -> list[Metr
     by_origin = {origin: [v for v in videos if v.origin == origin] for origin in (*STRANGERS, *STRANGERS.values())}
     if not all(by_origin.values()):
         return []
-    own = {method: _mean([identity[v.id] for v in by_origin[method]]) for method in STRANGERS}
+    own = {method: mean(identity[v.id] for v in by_origin[method]) for method in STRANGERS}
     before, after = ([identity[v.id] for v in by_origin[STRANGERS[method]]] for method in ("base", "magicid"))
     gained = own["magicid"] - own["base"]
     shares = [(b - a) / gained if gained > 0 else math.nan for a, b in zip(before, after, strict=True)]
@@ -53,9 +52,3 @@ def sentence(metrics: Sequence[Metric], settings: Mapping[str, Any]) -> str:
         return f"{said}."
     remedy = "load the adapter only for clips that show nobody else"
     return f"{said}. Warning: more than {most:.0%}, so strangers turn into the subject; {remedy}."
-
-
-def _mean(values: Sequence[float]) -> float:
-    """Of those that are finite; nan where none is."""
-    finite = [value for value in values if math.isfinite(value)]
-    return statistics.fmean(finite) if finite else math.nan

@@ -6,13 +6,12 @@ Whatever finds faces is handed in. Nothing is written here, and no photo is chan
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Face, FaceDetector
-from magicid.media.photo import fingerprint, fit, part_height, read_photo
+from magicid.media.photo import fingerprint, fit, part_height, read_photo, shrunk
 from magicid.perception.expression import expression
 from magicid.perception.face import LEAST_FACE, Pose, align, pose, sharpness
 
@@ -94,7 +93,7 @@ def look_at(
     except DataError as error:
         return replace(seen, problem=str(error).removeprefix(f"{path.name}: "))
     faces = detector.detect(image[None])[0]
-    seen = replace(seen, faces=len(faces), picture=_thumbnail(image), mark=fingerprint(image))
+    seen = replace(seen, faces=len(faces), picture=shrunk(image, _THUMBNAIL), mark=fingerprint(image))
     if len(faces) != 1:
         known = DRAWN_ONLY if drawn else ""
         remedy = "Crop it to the one meant, or drop it." if faces else f"Choose one that shows the face, or drop it.{known}"
@@ -142,12 +141,6 @@ def _fitted(image: Picture, face: Face, shape: tuple[int, int]) -> tuple[Picture
     least = (y1 - y0) / CLOSE_UP
     filled = 1 - columns / (part_height(rows, columns, height / width, least) * width / height)
     return fit(image, height, width, ((x0 + x1) / 2, (y0 + y1) / 2), least), max(0.0, filled)
-
-
-def _thumbnail(image: Picture) -> Picture:
-    factor = _THUMBNAIL / max(image.shape)
-    how = cv2.INTER_AREA
-    return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=how), np.uint8) if factor < 1 else image
 
 
 def count(number: int, noun: str) -> str:

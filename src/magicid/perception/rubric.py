@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core.interfaces import Frames
+from magicid.media.photo import shrunk
 from magicid.media.video import evenly
 
 Ask = Callable[[Sequence[NDArray[np.uint8]], str], str]  # pictures (H, W, 3) in order of time, a question -> the reply
@@ -38,7 +38,7 @@ class RubricJudge:
         return np.array([self._judged(clip, said) for clip, said in zip(clips, sentences, strict=True)], np.float32)
 
     def _judged(self, clip: Frames, sentence: str) -> float:
-        pictures = [_shrunk(frame) for frame in evenly(clip, FRAMES)]
+        pictures = [shrunk(frame, LONG_SIDE) for frame in evenly(clip, FRAMES)]
         orders = (list(CRITERIA), list(CRITERIA)[::-1])
         return float(np.mean([self._marked(pictures, question(sentence, len(pictures), order)) for order in orders]))
 
@@ -73,10 +73,3 @@ def marks(reply: str) -> dict[str, int] | None:
     if not isinstance(found, dict) or found.keys() != CRITERIA.keys():
         return None
     return found if all(type(mark) is int and 1 <= mark <= MOST for mark in found.values()) else None
-
-
-def _shrunk(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    scale = LONG_SIDE / max(frame.shape[:2])
-    return (
-        frame if scale >= 1 else np.asarray(cv2.resize(frame, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    )
