@@ -19,6 +19,7 @@ class Sample:
     finetuned_per_prompt: int = 5
     base_per_prompt: int = 1
     strengths: tuple[float, ...] = (1.0,)  # of the adapter, in turn over a prompt's clips; less than 1 moves more
+    same_noise: bool = False  # of a prompt's clips: pairs of one prompt then differ by what the adapter does, not by chance
     steps: int = 50
     batch: int = 10
     guidance: float | None = None  # classifier-free; None: the base model's own, 1: none
@@ -38,6 +39,12 @@ class Sample:
             within("sample", 0, 2, strengths=strength)
         if not self.strengths:
             raise UsageError("sample.strengths is empty: clips need one or more; set --sample.strengths 1.0.")
+        if self.same_noise and (len({*self.strengths}) < self.finetuned_per_prompt or self.base_per_prompt > 1):
+            raise UsageError(
+                f"sample.same_noise with {self.finetuned_per_prompt} clips of {len({*self.strengths})} strengths and "
+                f"{self.base_per_prompt} of the base model: no two may be the same clip; set --sample.strengths to more, or "
+                "--sample.finetuned-per-prompt and --sample.base-per-prompt to fewer."
+            )
 
     def run(self, run: Run) -> Sequence[Video]:
         """Draw what is not there yet."""
@@ -52,5 +59,6 @@ class Sample:
             return make_clips(run, "sample", wanted, self.steps, self.batch, self.guidance)
 
     def _clip(self, run: Run, origin: str, prompt: Prompt, index: int, adapter: str | None, strength: float) -> Wanted:
-        seed = item_seed(run.common.seed, "sample", origin, prompt.id, index)
+        which = [prompt.id] if self.same_noise else [origin, prompt.id, index]
+        seed = item_seed(run.common.seed, "sample", *which)
         return Wanted(f"{origin}-{prompt.number}-{index}", origin, prompt.text, seed, adapter, strength)
