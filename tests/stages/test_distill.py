@@ -23,7 +23,7 @@ from magicid.training import lora
 from magicid.training.adapters import load_adapter, read_adapter
 from magicid.training.log import Log
 from magicid.training.objectives import video_error
-from magicid.training.reconstruction import Clips, noised
+from magicid.training.reconstruction import Clips, noised, snapshots
 from magicid.training.regions import moving_like
 from tests.doubles import CentredDetector
 
@@ -118,6 +118,19 @@ def test_teacher_and_student_begin_at_their_strengths_of_stage_ones_adapter(run:
         parts = (0.25, 0.5) if ".lora_B." in key else (1, 1)
         assert torch.equal(teacher[key], parts[0] * tensor) and torch.equal(student[key], parts[1] * tensor)
     assert any(tensor.any() for key, tensor in stage_one.items() if ".lora_B." in key)
+
+
+def test_the_outcome_may_be_the_running_average_of_the_students_weights(run: Run) -> None:
+    stage = replace(STAGE, steps=3, average_decay=0.15)  # of three steps all have a snapshot
+    made = read_adapter(run, stage.run(run)[0])
+    average = read_adapter(run, run.dir.read("finetune", Adapter)[0])
+    steps = snapshots(run, "distill")
+    for adapter, decay in zip(steps.values(), (0.1, 0.15, 0.15), strict=True):  # it forgets its start quickly
+        weights = read_adapter(run, adapter)
+        average = {key: tensor.lerp(weights[key], 1 - decay) for key, tensor in average.items()}
+    for key, tensor in average.items():
+        assert torch.allclose(made[key], tensor, atol=1e-7)
+    assert any(not torch.equal(made[key], tensor) for key, tensor in read_adapter(run, steps[3]).items())
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

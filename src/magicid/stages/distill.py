@@ -44,6 +44,7 @@ class Distill:
     batch: int = 4  # clips
     teacher_strength: float = 1.0  # of stage one's adapter on the head: a weaker one holds it less still
     student_strength: float = 1.0  # of stage one's adapter, at which the student begins: a weaker one has less to unlearn
+    average_decay: float = 0.0  # a step, of a running average of the student's weights, which is then the outcome; 0: the last
     caption_dropout: float = 0.25  # share of clips that are learnt under the empty prompt, which guidance asks too
     per_prompt: int = 1  # clips of each prompt of the repository
     sample_steps: int = 50  # of drawing them
@@ -59,7 +60,7 @@ class Distill:
         at_least("distill", 1, sample_steps=self.sample_steps, sample_batch=self.sample_batch)
         positive("distill", learning_rate=self.learning_rate)
         positive("distill", teacher_strength=self.teacher_strength, student_strength=self.student_strength)
-        within("distill", 0, 1, caption_dropout=self.caption_dropout)
+        within("distill", 0, 1, caption_dropout=self.caption_dropout, average_decay=self.average_decay)
         if self.guidance is not None:
             positive("distill", guidance=self.guidance)
         one_of("distill", get_args(Level), recompute=self.recompute)
@@ -74,7 +75,10 @@ class Distill:
             lora.scale(run.family, STUDENT, self.student_strength)
             clips, heads = self._clips(run)
             held = clips.held(self.batch, run.common.seed, "distill")
-            settings = LoopSettings(self.steps, self.learning_rate, self.weight_decay, save_every_steps=self.save_every_steps)
+            settings = LoopSettings(
+                self.steps, self.learning_rate, self.weight_decay, ema_decay=self.average_decay,
+                save_every_steps=self.save_every_steps,
+            )  # fmt: skip
             with recomputing(run.family.transformer, self.recompute):
                 parameters = lora.parameters(run.family, STUDENT)
                 return [learn(run, "distill", parameters, self.loss(run, clips, heads), settings, batch=held)]

@@ -106,7 +106,8 @@ def learn(
 ) -> Adapter:
     """Train under a progress bar in the stage's folder, with checkpoints, snapshots and a log, and save the outcome.
 
-    `until` is an earlier step than the last to stop at; a later call goes on from there.
+    The outcome is the running average where the settings ask for one and none is given, else the last weights. `until` is an
+    earlier step than the last to stop at; a later call goes on from there.
 
     `DataError` where nothing is learnt: an adapter's B starts at zero, and is still there after `NOTHING_LEARNT` steps.
     """
@@ -119,7 +120,7 @@ def learn(
 
     size = sum(p.numel() * p.element_size() for p in parameters.values())
     there = [*folder.glob("checkpoints/step-*/*"), *(file for file in map(snapshot, kept) if file.exists())]
-    needed = kept_bytes(size, average is not None) - sum(path.stat().st_size for path in there)
+    needed = kept_bytes(size, settings.ema_decay > 0) - sum(path.stat().st_size for path in there)
     require_room(folder, needed, f"{stage}'s checkpoints and snapshots")
 
     zeros = [p for name, p in parameters.items() if "lora_B" in name]  # zero at first
@@ -142,13 +143,13 @@ def learn(
             run.console.print(f"{stage}: {said}{where}", markup=False, soft_wrap=True)
 
     with run.bar(stage, settings.steps) as bar:
-        train(
+        averaged = train(
             parameters, loss, settings, folder / "checkpoints", log,
             progress=lambda step: bar.update(bar.task_ids[0], completed=step), after_step=after, average=average, batch=batch,
             say=lambda line: run.console.print(f"{stage}: {line}", markup=False, soft_wrap=True), until=until,
         )  # fmt: skip
     log.to_tensorboard(folder / "tensorboard")
-    return save_adapter(run, stage, dict(parameters))
+    return save_adapter(run, stage, averaged if averaged and average is None else dict(parameters))
 
 
 def kept_bytes(size: int, average: bool = False) -> int:
