@@ -75,7 +75,9 @@ PRESETS = {
     # The small base needs larger rates than 13B parameters do, and a laptop fewer steps: docs/decisions.md
     "quick": Pipeline(
         finetune=Finetune(steps=120, learning_rate=4e-3, batch=48, single_frame=True, head_only=True, mirrored=True),
-        distill=Distill(steps=60, learning_rate=2e-3, student_strength=0.5, sample_steps=12),
+        distill=Distill(
+            steps=150, learning_rate=2e-3, teacher_strength=0.85, student_strength=0.5, average_decay=0.97, sample_steps=12
+        ),
         sample=Sample(strengths=(1.0, 0.8, 0.65, 0.5, 0.35), steps=12),
         optimize=Optimize(steps=140, batch=1, learning_rate=5e-5, beta=1000.0),
         generate=Generate(steps=12),
