@@ -16,6 +16,7 @@ from magicid.core.run import Common
 from magicid.forecast import Forecast, Machine, changed, refuse_too_large
 from magicid.media.photo import write_png
 from magicid.pipeline import PRESETS
+from magicid.training.checkpoint import KEPT
 from tests.doubles import RED, picture
 from tests.families.tiny import tiny_family
 
@@ -120,6 +121,17 @@ def test_distillation_draws_each_clip_twice_the_second_time_in_two_passes(whole:
     once = drawn.flops / (ours.sample.finetuned_per_prompt + ours.sample.base_per_prompt)
     assert 2 * once < second.flops - first.flops < 3 * once  # decoded twice, predicted three times
     assert first.flops > second.flops - first.flops and "distill" not in {row.stage for row in none.rows()}
+
+
+def test_a_running_average_is_one_more_copy_of_the_adapter_in_memory_and_in_each_checkpoint(whole: Forecast) -> None:
+    adapter = 4 * whole.adapter
+    for stage, change, nothing, copies in (
+        ("distill", {"distill.average_decay": 0.9}, {"distill.average_decay": 0.0}, 1),
+        ("optimize", {"optimize.reference": "ema"}, {"optimize.reference": "start"}, 0),  # the reference itself
+    ):
+        after, before = ({row.stage: row for row in changed(whole, asked).rows()}[stage] for asked in (change, nothing))
+        assert after.disk - before.disk == (KEPT + 1) * adapter > 0
+        assert after.memory - before.memory in {0, copies * adapter}  # 0: drawing takes more
 
 
 def test_a_card_too_small_for_anything_is_refused_without_advice(whole: Forecast) -> None:

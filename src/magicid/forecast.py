@@ -131,15 +131,18 @@ class Forecast:
         )  # two passes each
         student = self._ask("train", self.learnt, ours.batch, ours.recompute)
         flops = ours.steps * (student.flops + 2 * self._ask("predict", self.learnt, ours.batch, "").flops)
-        memory = max(base.memory, self._training(student, adapter_bytes(self.adapter, 1, 1)))  # the teacher beside it
-        return [Row("distill", memory, base.flops + joined.flops + flops, base.disk + joined.disk + self._kept())]
+        averaged = ours.average_decay > 0
+        copies = adapter_bytes(self.adapter, 1, 1 + averaged)  # the teacher beside it, and the average
+        memory, disk = max(base.memory, self._training(student, copies)), base.disk + joined.disk + self._kept(averaged)
+        return [Row("distill", memory, base.flops + joined.flops + flops, disk)]
 
     def _optimize(self) -> Row:
         ours, drawn = self.stages.optimize, self.stages.sample
         together = 1 if ours.chunk == 1 else 2 * min(ours.chunk or ours.batch, ours.batch)
         seen = self._ask("train", self.learnt, together, ours.recompute)
         copies = adapter_bytes(self.adapter, 1, 3)  # the reference, and two sums of gradients
-        memory, flops, disk = self._training(seen, copies), ours.steps * self.step("optimize"), self._kept()
+        kept = self._kept(average=ours.reference == "ema")
+        memory, flops, disk = self._training(seen, copies), ours.steps * self.step("optimize"), kept
         clips = (ours.rounds - 1) * ours.round_clips * self.stages.prompts.repository + ours.validate * (SNAPSHOTS + 1)
         if clips:  # of rounds and of validation, drawn as those of the repository
             more = self._drawing("optimize", self.learnt, clips, drawn.batch, drawn.steps, drawn.guidance)
@@ -193,8 +196,8 @@ class Forecast:
     def _clip(self, size: Geometry) -> int:
         return clip_bytes(self.shape(size), size)
 
-    def _kept(self) -> int:
-        return kept_bytes(4 * self.adapter)  # in fp32
+    def _kept(self, average: bool = False) -> int:
+        return kept_bytes(4 * self.adapter, average)  # in fp32
 
 
 LESS: tuple[dict[str, str | int], ...] = (  # each on top of those before it
