@@ -14,7 +14,7 @@ from magicid.stages.sample import Sample
 SMALL = Pipeline(
     finetune=Finetune(steps=3, batch=2, rank=2, learning_rate=1e-2),
     prompts=Prompts(repository=3, evaluation=2, source="grammar"),
-    distill=Distill(steps=2, batch=2, learning_rate=1e-2, sample_steps=2),
+    distill=Distill(steps=2, batch=2, learning_rate=1e-2, teacher_strength=0.85, average_decay=0.5, sample_steps=2),
     sample=Sample(finetuned_per_prompt=3, strengths=(1.0, 0.5), steps=2, batch=4),
     pair=Pair(6, 6, identity_least_gap=0, dynamic_least_identity_gap=0, dynamic_least_motion_gap=0, least=1),
     optimize=Optimize(steps=3, batch=2, learning_rate=1e-2),

@@ -198,6 +198,22 @@ def test_the_trigger_is_put_in_front_unless_it_is_there_in_any_case(
     assert (asked if asked.startswith("SKS") else f"sks person, {asked}") in texts
 
 
+def test_a_clip_is_written_while_its_run_is_held_and_then_let_go(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[str] = []
+
+    def written(*_arguments: object) -> None:
+        with pytest.raises(UsageError, match="in use by") as refused:
+            RunDir(finished, create=False)
+        held.append(str(refused.value))
+
+    monkeypatch.setattr("magicid.pipeline.write_video", written)
+    generate_clip(finished, "someone waves", tmp_path / "new.mp4", steps=1)
+    assert held
+    RunDir(finished, create=False).close()
+
+
 @pytest.mark.parametrize("where", ["sample", "optimize"])
 def test_an_interrupted_run_ends_like_an_uninterrupted_one(
     common: Common, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str

@@ -301,6 +301,6 @@ def generate_clip(
         with lora.using(family, "optimize"):
             latents = sample(family, family.encode_prompts([text]), run.negative, [noise_seed], shape, steps, guidance)
         kept = replace(recipe(run, text, noise_seed, steps, guidance, *files), trigger=trigger)
-    write_video(out, to_frames(family.decode(latents))[0], geometry.fps)
-    publish_text(beside(out, ".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
+        write_video(out, to_frames(family.decode(latents))[0], geometry.fps)  # while no other may sweep the run's folder
+        publish_text(beside(out, ".json"), json.dumps({"asked": prompt, "seed": seed} | kept.to_json(), indent=1) + "\n")
     return out

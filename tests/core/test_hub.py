@@ -164,10 +164,23 @@ def test_a_run_keeps_the_commit_it_was_begun_on(world: Hub, tmp_path: Path) -> N
     assert Run(run.dir, common).models == run.models
     assert find_base(common, kept_commit(run.dir.root, NAME)) == world.cache
     assert kept_commit(run.dir.root, "owner/other") == "" == kept_commit(tmp_path, NAME)
+    run.dir.close()
+    shutil.rmtree(world.cache.with_name("2"))
+    hub.fetch.cache_clear()
+    for name in ("a.png", "b.png"):
+        write_png(tmp_path / "photos" / name, picture((60, 30, RED)))
+    with pytest.raises(DataError, match=r"a\.png: 0 faces"):
+        run_pipeline(common, Pipeline(), tmp_path / "run")
+    assert not world.cache.with_name("2").exists(), "nothing of what is newer is fetched"
     world.error = OSError("no route")
     hub.fetch.cache_clear()
-    assert Run(run.dir, common).base_path == world.cache
-    run.dir.close()
+    assert find_base(common, kept_commit(tmp_path / "run", NAME)) == world.cache
+
+
+def test_a_commit_that_is_gone_is_named(world: Hub) -> None:
+    world.error = type("RevisionNotFoundError", (Exception,), {})("404")
+    with pytest.raises(DataError, match=r"^owner/model: commit 7f, on which the run was begun, is gone; make the run again"):
+        hub.fetch(NAME, commit="7f")
 
 
 def test_a_folder_is_no_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

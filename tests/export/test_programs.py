@@ -160,6 +160,14 @@ def test_a_family_without_an_entry_gets_a_plain_script_and_no_workflow(run: Run,
     compile(snippet(new), "snippet", "exec")
 
 
+def test_the_script_asks_the_hub_for_the_commit_that_the_run_kept(run: Run) -> None:
+    path = run.dir.root / "adapter.safetensors"
+    export_result(run, path)
+    assert "from_pretrained(BASE, dtype=kinds)" in snippet(sample_recipe(run, path))
+    run.dir.freeze(run.dir.settings() | {"base_commit": "7f"})
+    assert 'from_pretrained(BASE, revision="7f", dtype=kinds)' in snippet(sample_recipe(run, path))
+
+
 COMFYUI = {  # the names that ComfyUI and diffusers both load
     "wan": r"diffusion_model\.blocks\.\d+\.((self_attn|cross_attn)\.(q|k|v|o)|ffn\.(0|2))\.lora_[AB]\.weight",
     "hunyuan_video": r"diffusion_model\.(double_blocks\.\d+\.(img|txt)_(attn_qkv|attn_proj|mlp\.fc1|mlp\.fc2|mod\.linear)"

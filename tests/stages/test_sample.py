@@ -45,9 +45,19 @@ def test_or_all_clips_of_a_prompt_begin_with_one(common: Common, finished: Path,
     assert all(len(found) == 1 for found in seeds.values()) and len(set.union(*seeds.values())) == len(seeds) > 1
 
 
-@pytest.mark.parametrize("changed", [{"strengths": (1.0, 0.5, 1.0)}, {"finetuned_per_prompt": 4}, {"base_per_prompt": 2}])
-def test_from_one_noise_no_clip_is_drawn_twice(changed: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    ("changed", "twice"),
+    [
+        ({"strengths": (1.0, 0.5, 1.0)}, "1"),
+        ({"strengths": (0.5, 0.5, 0.7), "finetuned_per_prompt": 2}, "0.5"),
+        ({"strengths": (1.0, 0.5, 0.0)}, "0"),
+        ({"finetuned_per_prompt": 4}, "1"),
+        ({"base_per_prompt": 2}, "0"),
+    ],
+)
+def test_from_one_noise_no_clip_is_drawn_twice(changed: dict[str, object], twice: str) -> None:
     replace(STAGE, same_noise=True).check()
+    replace(STAGE, same_noise=True, base_per_prompt=0, strengths=(1.0, 0.5, 0.0)).check()
     replace(STAGE, **changed).check()  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match=r"^sample\.same_noise with \d clips of \d strengths and \d of the base model: no two"):
+    with pytest.raises(UsageError, match=rf"^sample\.same_noise with two clips of strength {twice} \(0: the base model\): from"):
         replace(STAGE, same_noise=True, **changed).check()  # type: ignore[arg-type]

@@ -40,9 +40,10 @@ def fetch(name: str, weights: bool = True, commit: str = "") -> Path:
     try:
         info = hub.HfApi().model_info(name, revision=commit or None, files_metadata=True)
     except Exception as error:
-        return _offline(name, weights, commit, _known(error, name))
+        return _offline(name, weights, commit, _known(error, name, commit))
     try:
-        index = Path(hub.hf_hub_download(name, "model_index.json", revision=commit or None))  # a branch's name is kept with it
+        # without a commit by the branch, whose name then stands in the cache
+        index = Path(hub.hf_hub_download(name, "model_index.json", revision=commit or None))
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or []}
         files = needed(list(sizes), _parts(index), weights)
         missing = [file for file in files if not isinstance(hub.try_to_load_from_cache(name, file, revision=info.sha), str)]
@@ -116,7 +117,7 @@ def _offline(name: str, weights: bool, commit: str, error: DataError) -> Path:
     return folder
 
 
-def _known(error: Exception, name: str) -> DataError:
+def _known(error: Exception, name: str, commit: str = "") -> DataError:
     """What went wrong, in one line; the client's classes are known by name."""
     if isinstance(error, DataError):
         return DataError(f"{name}: {error}")
@@ -125,7 +126,7 @@ def _known(error: Exception, name: str) -> DataError:
     remedies = {
         "GatedRepoError": f"its owner asks for a licence to be accepted; do so at https://huggingface.co/{name}, set HF_TOKEN",
         "RepositoryNotFoundError": "there is no such model on the hub, or it is private; check the name, or set HF_TOKEN",
-        "RevisionNotFoundError": "the commit that the run was begun on is gone from the hub; make the run again in another --out",
+        "RevisionNotFoundError": f"commit {commit}, on which the run was begun, is gone; make the run again in another --out",
         "EntryNotFoundError": no_index,
         "RemoteEntryNotFoundError": no_index,
         "OfflineModeIsEnabled": "it is not on this machine, and HF_HUB_OFFLINE is set; unset it, or name a folder",

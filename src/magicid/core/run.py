@@ -73,7 +73,7 @@ class Common:
 
 
 def find_base(common: Common, commit: str = "") -> Path:
-    """The base model's folder, of the hub at a commit (""; the newest); `UsageError` or `DataError` where none will do."""
+    """The base model's folder, of the hub at a commit ("": the newest); `UsageError` or `DataError` where none will do."""
     remote = hub.is_id(common.base)
     folder = hub.fetch(common.base, weights=False, commit=commit) if remote else Path(common.base)
     path = WEIGHTS / "base" if common.base == EMBEDDED else folder

@@ -23,6 +23,7 @@ class Recipe(Record):
     family: str
     base: str  # a folder or a hub id
     base_digest: str
+    base_commit: str  # of a hub id
     trigger: str  # stands for the person
     adapter: str  # its file
     adapter_sha256: str
@@ -55,6 +56,7 @@ def recipe(
         family=run.common.family,
         base=run.common.base if hub.is_id(run.common.base) else str(run.base_path),
         base_digest=run.dir.settings().get("base_digest", ""),
+        base_commit=run.dir.settings().get("base_commit", ""),
         trigger=run.common.trigger,
         adapter=str(adapter),
         adapter_sha256=sha256(adapter),

@@ -41,7 +41,7 @@ $call}
 
 cuda = torch.cuda.is_available()
 kinds = {"default": torch.bfloat16, "vae": torch.$vae} if cuda else torch.float32
-pipe = $pipeline.from_pretrained(BASE, dtype=kinds)
+pipe = $pipeline.from_pretrained(BASE, ${commit}dtype=kinds)
 $low$load
 $sampler
 if cuda:
@@ -90,6 +90,7 @@ def snippet(recipe: Recipe) -> str:
         digest=recipe.base_digest[:16],
         pipeline=tables.PIPELINES[recipe.family],
         base=_text(recipe.base),
+        commit=f"revision={_text(recipe.base_commit)}, " if recipe.base_commit else "",
         adapter_name=_text(name),
         strength=recipe.strength,
         prompt=_text(recipe.prompt),

@@ -1,5 +1,6 @@
 """The preference video repository: V_t from the customised model, V_s from the base model (V_id are prepare's static videos)."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,11 +40,11 @@ class Sample:
             within("sample", 0, 2, strengths=strength)
         if not self.strengths:
             raise UsageError("sample.strengths is empty: clips need one or more; set --sample.strengths 1.0.")
-        if self.same_noise and (len({*self.strengths}) < self.finetuned_per_prompt or self.base_per_prompt > 1):
+        drawn = [self._strength(i) for i in range(self.finetuned_per_prompt)] + [0.0] * self.base_per_prompt
+        if self.same_noise and (twice := [strength for strength, count in Counter(drawn).items() if count > 1]):
             raise UsageError(
-                f"sample.same_noise with {self.finetuned_per_prompt} clips of {len({*self.strengths})} strengths and "
-                f"{self.base_per_prompt} of the base model: no two may be the same clip; set --sample.strengths to more, or "
-                "--sample.finetuned-per-prompt and --sample.base-per-prompt to fewer."
+                f"sample.same_noise with two clips of strength {twice[0]:g} (0: the base model): from one noise they are the "
+                "same clip; set --sample.strengths to as many as --sample.finetuned-per-prompt, all different, or draw fewer."
             )
 
     def run(self, run: Run) -> Sequence[Video]:
@@ -52,11 +53,14 @@ class Sample:
         wanted = []
         for prompt in run.prompts():
             for i in range(self.finetuned_per_prompt):
-                strength = self.strengths[i % len(self.strengths)]
-                wanted.append(self._clip(run, "finetuned", prompt, i, "customised", strength))
+                wanted.append(self._clip(run, "finetuned", prompt, i, "customised", self._strength(i)))
             wanted += [self._clip(run, "base", prompt, i, None, 0.0) for i in range(self.base_per_prompt)]
         with loaded(run, {"customised": adapter}):
             return make_clips(run, "sample", wanted, self.steps, self.batch, self.guidance)
+
+    def _strength(self, index: int) -> float:
+        """Of a prompt's clip."""
+        return self.strengths[index % len(self.strengths)]
 
     def _clip(self, run: Run, origin: str, prompt: Prompt, index: int, adapter: str | None, strength: float) -> Wanted:
         which = [prompt.id] if self.same_noise else [origin, prompt.id, index]

@@ -120,7 +120,7 @@ def learn(
 
     size = sum(p.numel() * p.element_size() for p in parameters.values())
     there = [*folder.glob("checkpoints/step-*/*"), *(file for file in map(snapshot, kept) if file.exists())]
-    needed = kept_bytes(size, settings.ema_decay > 0) - sum(path.stat().st_size for path in there)
+    needed = kept_bytes(size, average is not None or settings.ema_decay > 0) - sum(path.stat().st_size for path in there)
     require_room(folder, needed, f"{stage}'s checkpoints and snapshots")
 
     zeros = [p for name, p in parameters.items() if "lora_B" in name]  # zero at first
@@ -159,6 +159,6 @@ def kept_bytes(size: int, average: bool = False) -> int:
 
 
 def snapshots(run: Run, stage: str) -> dict[int, Adapter]:
-    """The adapters that a stage's training kept on its way, by step."""
+    """The adapters that a stage's training kept on its way, by step: its weights as they were, not their average."""
     files = sorted((run.dir.root / stage / "snapshots").glob("step-*.safetensors"))
     return {int(file.stem.split("-")[1]): Adapter(f"{stage}/snapshots/{file.name}", sha256(file)) for file in files}
