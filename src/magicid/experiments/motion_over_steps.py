@@ -26,7 +26,10 @@ ALONG = {"motion": "subject motion", "face_p10": "identity (p10 over frames x co
 
 @dataclass(frozen=True)
 class MotionOverSteps(Study):
-    """Figures of the snapshots that each training keeps, a fifth of its steps apart."""
+    """Figures of the snapshots that each training keeps, a fifth of its steps apart.
+
+    On the way through the distillation they are of its weights as they were, at its end of their running average.
+    """
 
     figure: Path | None = None  # where to save a PNG of both figures against steps
 
