@@ -34,6 +34,12 @@ def test_numbers_by_noise_level_share_a_plot_and_the_unknown_have_their_own() ->
 def test_what_never_changes_is_said_and_not_drawn() -> None:
     assert constants(log()) == "Constant throughout: learning rate 0.0001."
     assert constants(log(names=())[:1]) == ""
+
+
+def test_a_number_of_one_noise_level_has_its_curve_even_where_it_never_changes() -> None:
+    lines = [{"step": step, "loss": float(step), "accuracy_q1": 1.0, "accuracy_q2": step / 9} for step in range(9)]
+    assert constants(lines) == ""
+    assert {panel.title: panel.names for panel in _panels(lines)}["Accuracy by noise"] == ("accuracy_q1", "accuracy_q2")
     assert all("learning_rate" not in panel.names for panel in _panels(log()))
 
 
@@ -83,4 +89,5 @@ def test_the_verdict_tells_a_sound_run_from_one_that_raises_both_errors() -> Non
     failing = [{"step": s, "win_drift": 0.01 * s, "lose_drift": 0.02 * s} for s in range(1, 101)]
     assert "in 0% of the steps" in verdict(sound) and "-0.955 from the reference's, the loser's +0.955" in verdict(sound)
     assert "in 100% of the steps" in verdict(failing) and "+0.955 from the reference's, the loser's +1.910" in verdict(failing)
+    assert verdict(sound).endswith("the loser's faster.") and verdict(failing).endswith("the loser's faster; this one did.")
     assert verdict(log(names=("loss",))) == ""

@@ -88,9 +88,9 @@ def dashboard(lines: Sequence[Line], key: str) -> Iterator[tuple[str, Markup, st
 
 
 def constants(lines: Sequence[Line]) -> str:
-    """The numbers that never change, in a sentence; "" where all do."""
-    found = {name: _points(lines, name)[:, 1] for name in _names(lines)}
-    same = [f"{_label(name)} {values[0]:g}" for name, values in found.items() if len(values) > 1 and np.ptp(values) == 0]
+    """The numbers that never change, in a sentence; "" where all do. Of one noise level alone a number has its curve."""
+    found = {name: _points(lines, name) for name in _names(lines) if not _BIN.fullmatch(name)}
+    same = [f"{_label(name)} {points[0, 1]:g}" for name, points in found.items() if _constant(points)]
     return f"Constant throughout: {', '.join(same)}." if same else ""
 
 
@@ -101,15 +101,16 @@ def verdict(lines: Sequence[Line]) -> str:
         return ""
     last = max(1, len(win) // 10)
     above, end = float((win[:, 1] > 0).mean()), (float(win[-last:, 1].mean()), float(lose[-last:, 1].mean()))
+    here = "; this one did." if 0 < end[0] < end[1] else "."
     return (
         f"The winner's error was above the reference's in {above:.0%} of the steps. Over the last tenth it is {end[0]:+.3f} from "
         f"the reference's, the loser's {end[1]:+.3f}. A sound run lowers the winner's; "
-        "a failing one raises both, the loser's faster."
+        f"a failing one raises both, the loser's faster{here}"
     )
 
 
 def _panels(lines: Sequence[Line]) -> list[Panel]:
-    names = [name for name in _names(lines) if len(_points(lines, name)) < 2 or np.ptp(_points(lines, name)[:, 1]) > 0]
+    names = [name for name in _names(lines) if _BIN.fullmatch(name) or not _constant(_points(lines, name))]
     binned: dict[str, list[str]] = {}
     for name in names:
         if found := _BIN.fullmatch(name):
@@ -122,6 +123,11 @@ def _panels(lines: Sequence[Line]) -> list[Panel]:
     told = {name for panel in panels for name in panel.names}
     panels += [Panel(_label(name).capitalize(), (name,)) for name in names if name not in told]
     return [panel for panel in panels if panel.names]
+
+
+def _constant(points: NDArray[np.float64]) -> bool:
+    """Whether a number never changes; of one step alone nothing is known."""
+    return len(points) > 1 and np.ptp(points[:, 1]) == 0
 
 
 def _names(lines: Sequence[Line]) -> list[str]:
