@@ -24,6 +24,7 @@ ALL = [
         "wan",
         "base",
         "00",
+        "7f",
         "sks",
         "a.safetensors",
         "00",
