@@ -42,7 +42,7 @@ class Distill:
     learning_rate: float = 2e-5
     weight_decay: float = 1e-4
     batch: int = 4  # clips
-    teacher_strength: float = 1.0  # of stage one's adapter: a weaker teacher lets the head move more, and is less like
+    teacher_strength: float = 1.0  # of stage one's adapter: a weaker teacher lets the head move more, at some likeness
     student_strength: float = 1.0  # of stage one's adapter, at which the student begins: a weaker one has less to unlearn
     average_decay: float = 0.0  # of the running average that is then the outcome, a step, at most s/(s+9) after s; 0: the last
     caption_dropout: float = 0.25  # share of clips that are learnt under the empty prompt, which guidance asks too
