@@ -2,7 +2,8 @@
 
 Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
 from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
-package ships. Two more measure and show: `figures` prints how good the judges and the autoencoder are, `curves` draws the logs.
+package ships. `feedback` comes after all of them: the transformer of `--start` hears what the judges say of its own clips.
+Two more measure and show: `figures` prints how good the judges and the autoencoder are, `curves` draws the logs.
 """
 
 import json
@@ -10,19 +11,33 @@ import sys
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
 
-from magicid.avatar.dataset import clip_store
-from magicid.avatar.guided import Teacher
+from magicid.avatar.dataset import ClipStore, clip_store
+from magicid.avatar.guided import Guided, Teacher
+from magicid.avatar.pretrain_feedback import FeedbackLoss, FeedbackSettings
 from magicid.avatar.pretrain_folder import hold, train_with_bar
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
-from magicid.avatar.pretrain_transformer import MUON, Curriculum
+from magicid.avatar.pretrain_transformer import (
+    MUON,
+    Curriculum,
+    TextToLatents,
+    TransformerLoss,
+    encode_store,
+    frame_tokens,
+    new_tokenizer,
+    save_pipeline,
+)
 from magicid.core import tables
 from magicid.core.errors import MagicIDError, UsageError
 from magicid.core.files import digest
+from magicid.core.interfaces import Geometry
 from magicid.training.loop import LoopSettings
 
 PARTS = ("autoencoder", "transformer", "judges")
@@ -57,11 +72,13 @@ class Pretrain:
     curriculum: Curriculum = field(default=Curriculum())
     compile: bool = False  # the transformer's blocks, by torch.compile: a sixth faster, needs a C++ compiler
     judges: JudgeSettings = field(default=JudgeSettings())
+    feedback: FeedbackSettings = field(default=FeedbackSettings())
 
 
 def main(settings: Pretrain) -> None:
     """Train the parts that are asked for."""
-    makers = {"autoencoder": autoencoder, "transformer": transformer, "judges": judges, "figures": figures, "curves": curves}
+    makers = {"autoencoder": autoencoder, "transformer": transformer, "judges": judges}
+    makers |= {"feedback": feedback, "figures": figures, "curves": curves}
     for part in settings.parts:
         tables.check(makers, "part", part)
     for part in settings.parts:
@@ -85,38 +102,67 @@ def autoencoder(settings: Pretrain) -> None:
 
 def transformer(settings: Pretrain) -> None:
     """Train the transformer and its text encoder on cached latents, and save the whole pipeline with the averaged weights."""
-    from diffusers import AutoencoderKLWan
-
-    from magicid.avatar import pretrain_transformer as part
-
     if settings.curriculum.guided and (not settings.start or settings.curriculum.whole_from):
         rule = "a teacher needs weights to start from and whole clips"
         raise UsageError(f"curriculum.guided {settings.curriculum.guided}: {rule}; give --start and --curriculum.whole-from 0.")
+    asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum)}
+    model, tokenizer, vae, store, latents = _begun(settings, "transformer", asked)
+    teacher = None
+    if settings.curriculum.guided:
+        teacher = _teacher(model, settings.curriculum.guided, latents, settings.compile)
+    model.prepare(settings.compile)
+    loss = TransformerLoss(model, tokenizer, store, latents, settings.curriculum, teacher, settings.seed)
+    average = train_with_bar("transformer", dict(model.named_parameters()), loss, settings.transformer, settings.work)
+    model.load_state_dict(average, strict=False)
+    save_pipeline(model, tokenizer, vae, settings.out / "base")
+
+
+def feedback(settings: Pretrain) -> None:
+    """Train the transformer of `--start` by what the judges say of its own clips, and save the whole pipeline."""
+    if not settings.start:
+        raise UsageError("feedback: it needs a network that draws clips; give a saved pipeline as --start.")
+    looked_at, drawn = settings.feedback.batch, settings.feedback.clips
+    if not 1 <= looked_at <= drawn:
+        raise UsageError(f"feedback.batch {looked_at}: a step looks at 1 to feedback.clips ({drawn}) clips; choose another.")
+    model, tokenizer, vae, store, latents = _begun(settings, "feedback", asdict(settings.feedback))
+    geometry = Geometry(**json.loads((settings.work / "feedback" / "start" / "geometry.json").read_text()))
+    model.text_encoder.requires_grad_(False)
+    vae.requires_grad_(False)
+    before = _teacher(model, Guided(swing=settings.feedback.weights.swing), latents, settings.compile)
+    model.prepare(settings.compile)
+    loss = FeedbackLoss(model, before, vae, tokenizer, store, latents, geometry, settings.feedback, settings.seed)
+    weights = dict(model.transformer.named_parameters())
+    average = train_with_bar("feedback", weights | loss.trajectories.state, loss, settings.feedback.loop, settings.work)
+    model.transformer.load_state_dict({name: average[name] for name in weights})
+    save_pipeline(model, tokenizer, vae, settings.out / "base")
+
+
+def _begun(
+    settings: Pretrain, name: str, asked: dict[str, Any]
+) -> tuple[TextToLatents, PreTrainedTokenizerFast, AutoencoderKLWan, ClipStore, Tensor]:
+    """The networks as a training begins with them, and its clips with their latents; its folder holds what was `asked`."""
     folder = settings.out / "base" / "vae"
-    latents_of, kept = digest(folder), settings.work / "transformer" / "start"
+    latents_of, kept = digest(folder), settings.work / name / "start"
     if settings.start and digest((kept if kept.exists() else settings.start) / "vae") != latents_of:
         raise UsageError(f"start {settings.start}: its autoencoder is not {folder}; weights go on with their own, copy it there.")
-    asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum), "vae": latents_of}
-    asked |= {"clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
-    start = hold(settings.work / "transformer", asked, settings.start)
+    asked |= {"vae": latents_of, "clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
+    start = hold(settings.work / name, asked, settings.start)
     store = clip_store(settings.work, seed=2, count=settings.clips, first=settings.clips_from)
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
     cache = f"latents-{settings.clips_from}-{settings.clips}-{latents_of[:12]}.npy"
-    latents = part.encode_store(vae, store, settings.work / cache)
-    tokenizer = part.new_tokenizer()
-    model = part.TextToLatents(latents.shape[1], len(tokenizer))
+    latents = encode_store(vae, store, settings.work / cache)
+    tokenizer = new_tokenizer()
+    model = TextToLatents(latents.shape[1], len(tokenizer))
     if start:
         model.load(start)
-    teacher = None
-    if settings.curriculum.guided:
-        frozen = deepcopy(model).requires_grad_(False).eval()
-        frozen.prepare(settings.compile)
-        teacher = Teacher(frozen, settings.curriculum.guided, part.frame_tokens(latents))
-    model.prepare(settings.compile)
-    loss = part.TransformerLoss(model, tokenizer, store, latents, settings.curriculum, teacher, settings.seed)
-    average = train_with_bar("transformer", dict(model.named_parameters()), loss, settings.transformer, settings.work)
-    model.load_state_dict(average, strict=False)
-    part.save_pipeline(model, tokenizer, vae, settings.out / "base")
+    return model, tokenizer, vae, store, latents
+
+
+def _teacher(model: TextToLatents, guided: Guided, latents: Tensor, compile: bool) -> Teacher:
+    """`model` as it is now, for good, under guidance."""
+    frozen = deepcopy(model).requires_grad_(False).eval()
+    frozen.prepare(compile)
+    return Teacher(frozen, guided, frame_tokens(latents))
 
 
 def judges(settings: Pretrain) -> None:

@@ -1,0 +1,104 @@
+"""What the judges say of clips on their way: crops as the judges see them, likeness, speed, and that gradients arrive."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from magicid.avatar.dataset import HELD_OUT, item, render
+from magicid.avatar.feedback import STILL, Feedback, Heard, Listener, aligned, likeness, speeds
+from magicid.avatar.pretrain_autoencoder import to_video
+from magicid.avatar.prompts import describe
+from magicid.avatar.renderer import Clip
+from magicid.avatar.truth import ACTIONS
+from magicid.perception.face import align
+from magicid.perception.networks import CROP, to_input
+
+CLIPS = (1, 3, 4)
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[Clip]:
+    return [render(HELD_OUT, i) for i in CLIPS]
+
+
+@pytest.fixture(scope="module")
+def listener() -> Listener:
+    return Listener()
+
+
+def hear(listener: Listener, clips: list[Clip], video: Tensor, actions: list[int] | None = None) -> Heard:
+    truths = [item(HELD_OUT, i).truth for i in CLIPS]
+    sentences = [[describe(replace(t, action=a), np.random.default_rng(0)) for a in ACTIONS] for t in truths]
+    meant = [ACTIONS.index(truth.action) for truth in truths] if actions is None else actions
+    real = torch.from_numpy(np.stack([clip.landmarks for clip in clips])).float()
+    return listener(video, real, sentences, torch.tensor(meant))
+
+
+def test_faces_are_cut_as_the_judges_cut_them(clips: list[Clip]) -> None:
+    for clip in clips:
+        frame, landmarks = clip.frames[0], clip.landmarks[0]
+        expected = to_input(align(frame, landmarks, CROP)[None])
+        found = aligned(to_input(frame[None]), torch.from_numpy(landmarks)[None].float())
+        inside = torch.from_numpy(cv2.erode(align(frame, landmarks, CROP).any(-1).astype(np.uint8), np.ones((3, 3)))) > 0
+        assert float((found - expected)[0, :, inside].abs().max()) < 0.05  # of -1..1: OpenCV rounds places to a 32nd
+
+
+def test_likeness_is_of_frames_that_are_seen_and_of_other_clips() -> None:
+    a, b, c = torch.eye(3)
+    faces = torch.stack([torch.stack([a, a, b]), torch.stack([a, a, a]), torch.stack([c, c, c])])
+    within, across = likeness(faces, torch.tensor([[1.0, 1, 0], [1, 1, 1], [1, 1, 1]]))
+    torch.testing.assert_close(within, torch.ones(3))
+    torch.testing.assert_close(across, torch.tensor([0.5, 0.5, 0]))
+    within, _ = likeness(faces, torch.ones(3, 3))
+    torch.testing.assert_close(within, torch.tensor([1 / 3, 1, 1]))
+
+
+def test_no_face_at_all_is_like_nothing() -> None:
+    within, across = likeness(torch.ones(2, 3, 4), torch.zeros(2, 3))
+    assert within.tolist() == across.tolist() == [0, 0]
+
+
+def test_speed_is_of_the_head_and_of_its_turning_and_not_of_jitter() -> None:
+    steps = torch.arange(9).float()[None, :, None, None]
+    face = 10 * torch.rand(1, 1, 5, 2, generator=torch.Generator().manual_seed(0))
+    direction = torch.tensor([3.0, 4.0])
+    rest = STILL**0.5
+    torch.testing.assert_close(speeds(face + steps * direction), torch.tensor([[5.0, rest]]), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(speeds(face + (-1) ** steps * direction), torch.tensor([[rest, rest]]), rtol=1e-3, atol=1e-3)
+    whole, turning = speeds(face * (1 + steps))[0]
+    assert whole > turning > 1
+
+
+def test_real_clips_are_heard_as_they_are(listener: Listener, clips: list[Clip]) -> None:
+    video = to_video(np.stack([clip.frames for clip in clips]))
+    heard = hear(listener, clips, video)
+    assert (heard.seen_B == 1).all() and (heard.within_B > 0.6).all() and (heard.across_B < 0.4).all()
+    assert (heard.speed_B2[:, 0].abs() < 0.7).all()
+    others = hear(listener, clips, video, [(ACTIONS.index(item(HELD_OUT, i).truth.action) + 1) % len(ACTIONS) for i in CLIPS])
+    assert (others.action_B > heard.action_B).all()
+    frozen = hear(listener, clips, video[:, :, :1].expand_as(video))
+    assert (frozen.speed_B2[:, 0] < heard.speed_B2[:, 0] - 0.5).all()
+    mixed = hear(listener, clips, torch.cat((video[:, :, ::2], video.roll(1, 0)[:, :, 1::2]), 2))
+    assert (mixed.within_B < heard.within_B - 0.2).all()
+
+
+def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(listener: Listener, clips: list[Clip]) -> None:
+    video = to_video(np.stack([clip.frames for clip in clips])).requires_grad_(True)
+    heard = hear(listener, clips, video)
+    alone = {"identity": 0.0, "motion": 0.0, "action": 0.0, "across": 0.0}
+    assert (heard.loss(Feedback(**alone)) == 0).all()
+    torch.testing.assert_close(heard.loss(Feedback(**alone | {"identity": 2.0})), -2 * heard.within_B)
+    torch.testing.assert_close(
+        heard.loss(Feedback(**alone | {"identity": 2.0, "across": 0.5})), heard.across_B - 2 * heard.within_B
+    )
+    torch.testing.assert_close(heard.loss(Feedback(**alone | {"motion": 3.0})), 3 * heard.speed_B2.square().mean(1))
+    torch.testing.assert_close(heard.loss(Feedback(**alone | {"action": 3.0})), 3 * heard.action_B)
+    lost = replace(heard, seen_B=torch.full_like(heard.seen_B, 0.5))
+    assert (lost.loss(Feedback(**alone | {"motion": 3.0})) == 0).all()
+    for part in (heard.within_B, heard.speed_B2, heard.action_B):
+        (gradient,) = torch.autograd.grad(part.sum(), video, retain_graph=True)
+        assert bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
