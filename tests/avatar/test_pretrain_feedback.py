@@ -1,41 +1,91 @@
-"""The training by feedback: what it moves, what it keeps, and that it goes on to the byte."""
+"""The training by feedback: what reaches the transformer, what stays as it is, and that it goes on to the byte."""
 
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKLWan
 from safetensors.torch import load_file
 
+from magicid.avatar.dataset import clip_store
+from magicid.avatar.feedback import FeedbackWeights, RewardModels
+from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.pretrain import Pretrain, feedback
-from magicid.avatar.pretrain_feedback import FeedbackSettings
+from magicid.avatar.pretrain_feedback import FeedbackLoss, FeedbackSettings
+from magicid.avatar.pretrain_transformer import GEOMETRY, TextToLatents, new_tokenizer
+from magicid.core import tables
 from magicid.core.errors import UsageError
 from magicid.core.run import WEIGHTS
 from magicid.training.checkpoint import latest
 from magicid.training.loop import LoopSettings
+from magicid.training.sampling import sample
 
 TRANSFORMER = Path("base/transformer/diffusion_pytorch_model.safetensors")
+NOTHING = FeedbackWeights(identity=0.0, across=0.0, motion=0.0, action=0.0, anchor=0.0, look=0.0)
 
 
 def settings(folder: Path, start: Path | None = WEIGHTS / "base") -> Pretrain:
     loop = LoopSettings(steps=2, learning_rate=1e-3, weight_decay=0.0, ema_decay=0.5, save_every_steps=1)
-    short = FeedbackSettings(loop=loop, batch=2, clips=4, times=4)
+    short = FeedbackSettings(loop=loop, batch=2, pool=4, sample_steps=4)
     return Pretrain(parts=("feedback",), work=folder / "work", out=folder / "out", clips=4, start=start, feedback=short)
 
 
-def test_feedback_without_a_network_to_start_from_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="give a saved pipeline as --start"):
-        feedback(settings(tmp_path, start=None))
+@pytest.mark.parametrize("change", [{"start": None}, {"parts": ("transformer", "feedback")}])
+def test_feedback_without_a_network_to_start_from_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="give its pipeline as --start"):
+        feedback(replace(settings(tmp_path), **change))
     assert not list(tmp_path.iterdir())
 
 
 def test_more_clips_than_are_on_their_way_are_refused(tmp_path: Path) -> None:
     asked = settings(tmp_path)
-    with pytest.raises(UsageError, match=r"feedback.batch 5: a step looks at 1 to feedback.clips \(4\) clips"):
+    with pytest.raises(UsageError, match=r"feedback.batch 5: a step looks at 1 to 4 clips \(feedback.pool\)"):
         feedback(replace(asked, feedback=replace(asked.feedback, batch=5)))
     assert not list(tmp_path.iterdir())
+
+
+def feeding(work: Path, weights: FeedbackWeights) -> FeedbackLoss:
+    """The loss of two clips on the shipped weights, four sampling steps a clip."""
+    model, tokenizer = TextToLatents(30, len(new_tokenizer())), new_tokenizer()
+    model.load(WEIGHTS / "base")
+    vae = AutoencoderKLWan.from_pretrained(WEIGHTS / "base" / "vae", dtype=torch.float32).eval().requires_grad_(False)
+    before, store = Teacher(model, Guided(swing=weights.swing), 16), clip_store(work, seed=2, count=4)
+    asked = FeedbackSettings(batch=2, pool=2, sample_steps=4, weights=weights)
+    return FeedbackLoss(model, before, vae, tokenizer, store, GEOMETRY, RewardModels(), asked)
+
+
+@pytest.mark.parametrize("weight", ["identity", "motion", "action", "anchor", "look"])
+def test_each_weight_alone_reaches_the_transformer(tmp_path: Path, weight: str) -> None:
+    loss = feeding(tmp_path, replace(NOTHING, **{weight: 1.0}))
+    loss(0, 0)
+    loss.before.guided = Guided(between_frames=1.0)  # so that there is a distance to the weights before
+    value, _ = loss(1, 0)
+    value.backward()  # type: ignore[no-untyped-call]
+    gradient = loss.model.transformer.blocks[0].attn1.to_q.weight.grad
+    assert gradient is not None and bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
+
+
+def test_nothing_asked_for_is_no_loss(tmp_path: Path) -> None:
+    assert float(feeding(tmp_path, NOTHING)(0, 0)[0].detach()) == 0
+
+
+def test_clips_go_the_samplers_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = feeding(tmp_path, NOTHING)
+    x, clip, _ = loss.trajectories.state.values()
+    begun = x.detach().clone()
+    family = tables.load(tables.FAMILIES, "family", "wan").load(WEIGHTS / "base")
+    prompts = [choice[action] for action, choice in map(loss._sentences, clip.int().tolist())]
+    monkeypatch.setattr("magicid.training.sampling.noise", lambda shape, seed, *key: begun[seed])
+    condition, negative = family.encode_prompts(prompts), family.encode_prompts([""])
+    drawn = sample(family, condition, negative, [0, 1], tuple(begun.shape[1:]), steps=4)
+    for step in range(3):
+        loss(step, 0)
+    with torch.no_grad():
+        last = x - 0.25 * family.predict(x, torch.full((2,), 0.25), condition)
+    torch.testing.assert_close(last, drawn, rtol=0, atol=0.02)
 
 
 def test_it_moves_the_transformer_alone_and_goes_on_to_the_byte(tmp_path: Path) -> None:
@@ -47,12 +97,12 @@ def test_it_moves_the_transformer_alone_and_goes_on_to_the_byte(tmp_path: Path) 
     for part in ("text_encoder/model.safetensors", "vae/diffusion_pytorch_model.safetensors"):
         one, other = load_file(tmp_path / "out/base" / part), load_file(WEIGHTS / "base" / part)
         assert all(torch.equal(one[name], other[name]) for name in other)
+    assert (tmp_path / "out/base/geometry.json").read_text() == (WEIGHTS / "base/geometry.json").read_text()
 
     work = tmp_path / "work" / "feedback"
     found = latest(work)
     assert found is not None and found.step == 2
-    left = found.groups["model"]["trajectories.left"]
-    assert float(np.abs(left.numpy() - [1, 2, 3, 4]).sum()) >= 3  # four looks were taken, of which one at most came back round
+    assert found.groups["model"]["trajectories.left"].sum() == 4 * 4 - 4  # two clips of each of two steps, one time further
     whole = (work / "step-00000002" / "model.safetensors").read_bytes()
     shutil.rmtree(work / "step-00000002")
     feedback(settings(tmp_path))

@@ -17,6 +17,7 @@ from magicid.media.photo import write_png
 from magicid.media.video import write_video
 from magicid.metrics import leakage
 from magicid.metrics.report import result_table, summary, write_report
+from magicid.metrics.video import MEANINGS
 
 PROMPT = 'A sks person says "1 < 2" & <script>alert(1)</script>'
 LOGGED = ("loss", "win_drift", "lose_drift", "accuracy", "gradient_factor")
@@ -108,7 +109,7 @@ def test_a_finished_run_is_shown_whole_and_alone(run_dir: RunDir) -> None:
     assert PROMPT in page.words and "&lt;script&gt;" in text
     assert text.count("<video") == 2 and "no clip" in page.words and text.count("<img") == 2
     assert text.count("<svg") == 6
-    for words in ("optimize.beta", "me <3", "0&.jpg", "0.600", "identity pair", "win drift"):
+    for words in ("optimize.beta", "me <3", "0&.jpg", "0.600", "identity pair", "win drift", MEANINGS["identity"]):
         assert words in page.words, words
     assert len(re.sub(r"base64,[^\"]+", "", text)) < 150_000
     first = path.read_bytes()

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from magicid.core.interfaces import Frames, Observation
-from magicid.metrics.video import video_metrics
+from magicid.metrics.video import MEANINGS, video_metrics
 
 
 class Brightness:
@@ -38,3 +38,4 @@ def test_consistency_is_the_mean_cosine_of_neighbouring_frames(levels: Sequence[
     found = video_metrics(seen, judges, np.ones((1, 2), np.float32))
     assert found["consistency"] == pytest.approx(np.cos(np.radians(degrees)).mean(), abs=1e-6)
     assert found["identity"] == 0
+    assert set(MEANINGS) == set(found), "a figure without a meaning, or the other way round"

@@ -1,27 +1,30 @@
-"""What the world's judges say of clips that are still being drawn, with gradients: reward feedback (arXiv:2304.05977).
+"""What the world's reward models say of clips that are still being drawn, with gradients (ReFL, arXiv:2304.05977).
 
 The faces of a clip are one person's and those of other clips are not, the head moves as much as in the real clip of the
-sentence, and the action is the sentence's. The judges are those of the rewards; reports never look through them.
+sentence, and the action is the sentence's. Face and text encoder are the rewards', which no report looks through; the
+detector, which also says how fast a head is, is the world's only one.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from magicid.avatar.judges import load_judge
+from magicid.avatar.judges import WEIGHTS, load_judge
+from magicid.core.device import device_of
 from magicid.perception.face import TEMPLATE
 from magicid.perception.networks import CROP, SIZE, HeadDetector, ResNetFace, VideoTextNetwork
 
 LEAST_HEAT = 0.3  # of a head that is seen
-TEMPERATURE = 0.1  # of cosines, where one action is told from another
-STILL = 0.003  # square pixels a frame: below it a landmark is at rest
+TEMPERATURE = 0.1  # of cosines, where one action is told from another; sharper ones are sure of all that is nearly right
+STILL = 0.003  # square pixels a frame, added so that the logarithm of a head's speed at rest is finite
 
 
 @dataclass(frozen=True)
-class Feedback:
-    """Weights of what is fed back, beside `anchor`, that of the distance to the weights before."""
+class FeedbackWeights:
+    """Of the rewards, and of what holds the network to the weights before."""
 
     identity: float = 0.5  # likeness of a clip's faces among themselves
     across: float = 0.1  # of likeness between clips, as a share of `identity`
@@ -33,8 +36,8 @@ class Feedback:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What was said of B clips."""
+class Rewards:
+    """Of B clips."""
 
     within_B: Tensor  # mean cosine of two frames' faces
     across_B: Tensor  # mean cosine, where above 0, to the other clips
@@ -42,51 +45,64 @@ class Heard:
     action_B: Tensor  # cross entropy
     seen_B: Tensor  # share of frames with a head
 
-    def loss(self, weights: Feedback) -> Tensor:
+    def loss(self, weights: FeedbackWeights) -> Tensor:
         """(B,), to be made small."""
         likeness = weights.across * self.across_B - self.within_B
-        followed = (self.seen_B > 0.9).float()  # a track that breaks off says nothing of speed
+        followed = (self.seen_B == 1).float()  # a track that breaks off says nothing of speed
         speed = self.speed_B2.square().mean(1) * followed
         return weights.identity * likeness + weights.motion * speed + weights.action * self.action_B
 
 
-class Listener:
-    """The three judges; only what they look at gets a gradient."""
+class RewardModels:
+    """The three networks; nobody trains them, and only what they look at gets a gradient."""
 
-    def __init__(self) -> None:
-        detector, encoder, text = (load_judge(name) for name in ("detector", "face_reward", "video_text_reward"))
+    def __init__(self, folder: Path = WEIGHTS) -> None:
+        detector, encoder, text = (load_judge(name, folder) for name in ("detector", "face_reward", "video_text_reward"))
         assert isinstance(detector, HeadDetector) and isinstance(encoder, ResNetFace) and isinstance(text, VideoTextNetwork)
         self.detector, self.encoder, self.text = detector, encoder, text
 
-    def __call__(self, video_BCFHW: Tensor, landmarks_BF52: Tensor, sentences: list[list[str]], actions_B: Tensor) -> Heard:
-        """Of videos in -1..1, the landmarks of real clips of the sentences, one sentence for each action, and which is meant."""
+    def __call__(self, video_BCFHW: Tensor, real_BCFHW: Tensor, sentences: list[list[str]], actions_B: Tensor) -> Rewards:
+        """Of clips beside real ones of their sentences, in -1..1; each sentence with every action, and which is meant."""
+        where = device_of(self.detector)
+        video_BCFHW, real_BCFHW, actions_B = (tensor.to(where) for tensor in (video_BCFHW, real_BCFHW, actions_B))
         frames = video_BCFHW.shape[2]
         pictures = video_BCFHW.transpose(1, 2).flatten(0, 1)
-        logits_NHW, places = self.detector(pictures)
-        heat_N, best_N = logits_NHW.flatten(1).sigmoid().max(1)
-        spots = places.flatten(1, 2)[torch.arange(len(pictures)), best_N].reshape(-1, 7, 2)[:, 2:]
-        crops = aligned(pictures, spots.detach())
+        spots_N52, heat_N = self._heads(pictures)
+        with torch.no_grad():  # found, not known: what finding adds to a head's speed is in both
+            real_N52, _ = self._heads(real_BCFHW.transpose(1, 2).flatten(0, 1))
+        made, real = (speeds(spots.reshape(-1, frames, 5, 2)) for spots in (spots_N52, real_N52))
+        crops = aligned(pictures, spots_N52.detach())
         faces = F.normalize(self.encoder(crops) + self.encoder(crops.flip(-1)), dim=-1)
-        faces_BFD = faces.reshape(-1, frames, faces.shape[1])
         seen_BF = (heat_N >= LEAST_HEAT).float().reshape(-1, frames)
-        made, real = speeds(spots.reshape(-1, frames, 5, 2)), speeds(landmarks_BF52)
         choices = self.text.embed_text([sentence for choice in sentences for sentence in choice])
         said = choices.reshape(len(sentences), len(sentences[0]), -1)
         cosines = torch.einsum("bd,bad->ba", self.text.embed_video(video_BCFHW.transpose(1, 2)), said)
         action = F.cross_entropy(cosines / TEMPERATURE, actions_B, reduction="none")
-        return Heard(*likeness(faces_BFD, seen_BF), made.log() - real.log(), action, seen_BF.mean(1))
+        within, across = likeness(faces.reshape(-1, frames, faces.shape[1]), seen_BF)
+        found = (within, across, made.log() - real.log(), action, seen_BF.mean(1))
+        return Rewards(*(tensor.cpu() for tensor in found))
+
+    def _heads(self, pictures_NCHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Landmarks (N, 5, 2) and heat (N,) of each picture's best head."""
+        logits, places = self.detector(pictures_NCHW)
+        heat_N, best_N = logits.flatten(1).sigmoid().max(1)
+        numbers = torch.arange(len(best_N), device=best_N.device)
+        return places.flatten(1, 2)[numbers, best_N].reshape(-1, 7, 2)[:, 2:], heat_N
 
 
 def aligned(pictures_NCHW: Tensor, landmarks_N52: Tensor) -> Tensor:
-    """Faces (N, C, 32, 32) on the template, as `perception.face.align` cuts them, with gradients to the pictures' pixels."""
-    points, template = (torch.view_as_complex(p.contiguous()) for p in (landmarks_N52, torch.tensor(TEMPLATE * CROP).float()))
+    """Faces (N, C, 32, 32) of pictures in -1..1 on the template, as `perception.face.align` cuts those of less than 64 pixels:
+    black outside of the picture. Gradients go to the pixels.
+    """
+    template = torch.tensor(TEMPLATE * CROP, dtype=torch.float32, device=landmarks_N52.device)
+    points, wanted = (torch.view_as_complex(p.contiguous()) for p in (landmarks_N52, template))
     centred = points - points.mean(1, keepdim=True)
-    turn = (centred.conj() * (template - template.mean())).sum(1) / centred.abs().square().sum(1).clamp(min=1e-6)
-    shift = template.mean() - turn * points.mean(1)
-    y, x = torch.meshgrid(torch.arange(CROP).float(), torch.arange(CROP).float(), indexing="ij")
-    where = (torch.complex(x, y) - shift[:, None, None]) / turn[:, None, None]
-    places = (torch.view_as_real(where) + 0.5) * (2 / SIZE) - 1
-    return F.grid_sample(pictures_NCHW, places, align_corners=False)
+    turn = (centred.conj() * (wanted - wanted.mean())).sum(1) / centred.abs().square().sum(1).clamp(min=1e-6)
+    shift = wanted.mean() - turn * points.mean(1)
+    y, x = torch.meshgrid(*(torch.arange(CROP, device=turn.device).float(),) * 2, indexing="ij")
+    sampled = (torch.complex(x, y) - shift[:, None, None]) / turn[:, None, None]
+    places = (torch.view_as_real(sampled) + 0.5) * (2 / SIZE) - 1
+    return F.grid_sample(pictures_NCHW + 1, places, align_corners=False) - 1
 
 
 def likeness(faces_BFD: Tensor, seen_BF: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +111,7 @@ def likeness(faces_BFD: Tensor, seen_BF: Tensor) -> tuple[Tensor, Tensor]:
     total = (faces_BFD * seen_BF[..., None]).sum(1)
     within = (total.square().sum(1) - count) / (count * (count - 1)).clamp(min=1)
     mean = F.normalize(total, dim=1)
-    others = 1 - torch.eye(len(mean))
+    others = 1 - torch.eye(len(mean), device=mean.device)
     return within, ((mean @ mean.T).relu() * others).sum(1) / max(1, len(mean) - 1)
 
 

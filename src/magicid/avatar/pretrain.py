@@ -2,7 +2,7 @@
 
 Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
 from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
-package ships. `feedback` comes after all of them: the transformer of `--start` hears what the judges say of its own clips.
+package ships. `feedback` comes after all: the transformer of `--start` hears what the rewards' judges say of its clips.
 Two more measure and show: `figures` prints how good the judges and the autoencoder are, `curves` draws the logs.
 """
 
@@ -16,28 +16,30 @@ from typing import Annotated, Any
 import torch
 import tyro
 from diffusers import AutoencoderKLWan
-from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from magicid.avatar.dataset import ClipStore, clip_store
+from magicid.avatar.feedback import RewardModels
 from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.pretrain_feedback import FeedbackLoss, FeedbackSettings
 from magicid.avatar.pretrain_folder import hold, train_with_bar
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
 from magicid.avatar.pretrain_transformer import (
+    GEOMETRY,
     MUON,
     Curriculum,
     TextToLatents,
     TransformerLoss,
     encode_store,
     frame_tokens,
+    latents_shape,
     new_tokenizer,
     save_pipeline,
 )
 from magicid.core import tables
 from magicid.core.errors import MagicIDError, UsageError
 from magicid.core.files import digest
-from magicid.core.interfaces import Geometry
+from magicid.core.model_folder import read_geometry
 from magicid.training.loop import LoopSettings
 
 PARTS = ("autoencoder", "transformer", "judges")
@@ -106,10 +108,12 @@ def transformer(settings: Pretrain) -> None:
         rule = "a teacher needs weights to start from and whole clips"
         raise UsageError(f"curriculum.guided {settings.curriculum.guided}: {rule}; give --start and --curriculum.whole-from 0.")
     asked = asdict(settings.transformer) | {"curriculum": asdict(settings.curriculum)}
-    model, tokenizer, vae, store, latents = _begun(settings, "transformer", asked)
+    model, tokenizer, vae, store = _begun(settings, "transformer", asked)
+    cache = f"latents-{settings.clips_from}-{settings.clips}-{digest(settings.out / 'base' / 'vae')[:12]}.npy"
+    latents = encode_store(vae, store, settings.work / cache)
     teacher = None
     if settings.curriculum.guided:
-        teacher = _teacher(model, settings.curriculum.guided, latents, settings.compile)
+        teacher = _teacher(model, settings.curriculum.guided, vae, settings.compile)
     model.prepare(settings.compile)
     loss = TransformerLoss(model, tokenizer, store, latents, settings.curriculum, teacher, settings.seed)
     average = train_with_bar("transformer", dict(model.named_parameters()), loss, settings.transformer, settings.work)
@@ -118,51 +122,53 @@ def transformer(settings: Pretrain) -> None:
 
 
 def feedback(settings: Pretrain) -> None:
-    """Train the transformer of `--start` by what the judges say of its own clips, and save the whole pipeline."""
-    if not settings.start:
-        raise UsageError("feedback: it needs a network that draws clips; give a saved pipeline as --start.")
-    looked_at, drawn = settings.feedback.batch, settings.feedback.clips
-    if not 1 <= looked_at <= drawn:
-        raise UsageError(f"feedback.batch {looked_at}: a step looks at 1 to feedback.clips ({drawn}) clips; choose another.")
-    model, tokenizer, vae, store, latents = _begun(settings, "feedback", asdict(settings.feedback))
-    geometry = Geometry(**json.loads((settings.work / "feedback" / "start" / "geometry.json").read_text()))
+    """Train the transformer of `--start` by what reward models say of its own clips, and save the whole pipeline."""
+    asked, judges = settings.feedback, settings.out / "judges"
+    if not settings.start or "transformer" in settings.parts:
+        raise UsageError(
+            "feedback: it goes on with a network that draws clips; give its pipeline as --start, and no transformer."
+        )
+    if not 1 <= asked.batch <= asked.pool:
+        raise UsageError(
+            f"feedback.batch {asked.batch}: a step looks at 1 to {asked.pool} clips (feedback.pool); choose another."
+        )
+    model, tokenizer, vae, store = _begun(settings, "feedback", asdict(asked) | {"judges": digest(judges)})
+    geometry, _ = read_geometry(settings.work / "feedback" / "start", GEOMETRY)
     model.text_encoder.requires_grad_(False)
     vae.requires_grad_(False)
-    before = _teacher(model, Guided(swing=settings.feedback.weights.swing), latents, settings.compile)
+    before = _teacher(model, Guided(swing=asked.weights.swing), vae, settings.compile)
     model.prepare(settings.compile)
-    loss = FeedbackLoss(model, before, vae, tokenizer, store, latents, geometry, settings.feedback, settings.seed)
+    loss = FeedbackLoss(model, before, vae, tokenizer, store, geometry, RewardModels(judges), asked, settings.seed)
     weights = dict(model.transformer.named_parameters())
-    average = train_with_bar("feedback", weights | loss.trajectories.state, loss, settings.feedback.loop, settings.work)
-    model.transformer.load_state_dict({name: average[name] for name in weights})
-    save_pipeline(model, tokenizer, vae, settings.out / "base")
+    average = train_with_bar("feedback", weights | loss.trajectories.state, loss, asked.loop, settings.work)
+    model.transformer.load_state_dict({name: average[name] for name in weights if name in average}, strict=False)
+    save_pipeline(model, tokenizer, vae, settings.out / "base", geometry)
 
 
 def _begun(
     settings: Pretrain, name: str, asked: dict[str, Any]
-) -> tuple[TextToLatents, PreTrainedTokenizerFast, AutoencoderKLWan, ClipStore, Tensor]:
-    """The networks as a training begins with them, and its clips with their latents; its folder holds what was `asked`."""
+) -> tuple[TextToLatents, PreTrainedTokenizerFast, AutoencoderKLWan, ClipStore]:
+    """The networks as a training begins with them, and its clips; its folder holds what was `asked`."""
     folder = settings.out / "base" / "vae"
     latents_of, kept = digest(folder), settings.work / name / "start"
     if settings.start and digest((kept if kept.exists() else settings.start) / "vae") != latents_of:
         raise UsageError(f"start {settings.start}: its autoencoder is not {folder}; weights go on with their own, copy it there.")
-    asked |= {"vae": latents_of, "clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
+    asked = asked | {"vae": latents_of, "clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
     start = hold(settings.work / name, asked, settings.start)
     store = clip_store(settings.work, seed=2, count=settings.clips, first=settings.clips_from)
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32).eval()
-    cache = f"latents-{settings.clips_from}-{settings.clips}-{latents_of[:12]}.npy"
-    latents = encode_store(vae, store, settings.work / cache)
     tokenizer = new_tokenizer()
-    model = TextToLatents(latents.shape[1], len(tokenizer))
+    model = TextToLatents(vae.config.z_dim, len(tokenizer))
     if start:
         model.load(start)
-    return model, tokenizer, vae, store, latents
+    return model, tokenizer, vae, store
 
 
-def _teacher(model: TextToLatents, guided: Guided, latents: Tensor, compile: bool) -> Teacher:
+def _teacher(model: TextToLatents, guided: Guided, vae: AutoencoderKLWan, compile: bool) -> Teacher:
     """`model` as it is now, for good, under guidance."""
     frozen = deepcopy(model).requires_grad_(False).eval()
     frozen.prepare(compile)
-    return Teacher(frozen, guided, frame_tokens(latents))
+    return Teacher(frozen, guided, frame_tokens(latents_shape(vae)))
 
 
 def judges(settings: Pretrain) -> None:

@@ -5,6 +5,7 @@ that classifier-free guidance works. What is saved is a `WanPipeline` that its s
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from magicid.avatar.dataset import FPS, FRAMES, SIZE, ClipStore
 from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.plain_attention import PlainAttention
+from magicid.avatar.pretrain_autoencoder import PATCH as PIXELS
 from magicid.avatar.pretrain_autoencoder import encode, to_video
 from magicid.avatar.probe import Probe, probe_targets
 from magicid.avatar.prompts import describe, sentences
@@ -32,6 +34,7 @@ TOKENS = 40  # the longest sentence has 31
 TEXT_WIDTH, HEADS, HEAD_WIDTH, LAYERS = 256, 6, 64, 6
 PATCH = 2  # latents of a token, each way
 PROBED = 3  # after so many blocks the probe reads
+GEOMETRY = Geometry(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, guidance=3.0, guidance_until=0.5)
 MUON = r"block.*\.(to_[qkv]|to_out\.0|q|k|v|o|net\.0\.proj|net\.2|wi_0|wi_1|wo)\.weight$"  # matrices inside blocks
 
 
@@ -178,14 +181,14 @@ class TransformerLoss:
         self.probe: Probe | None = None
         if curriculum.probe_weight:
             self.who, self.where = probe_targets(store)
-            self.probe = model.add_probe(self.who.shape[1], self.where.shape[2], frame_tokens(latents))
+            self.probe = model.add_probe(self.who.shape[1], self.where.shape[2], frame_tokens(latents.shape))
 
     def __call__(self, step: int, micro: int) -> tuple[Tensor, dict[str, float]]:
         frames, batch = self.curriculum.at(step)
         rng = np.random.default_rng(item_seed(self.seed, "transformer", step, micro))
         indices = rng.integers(len(self.latents), size=batch)
         texts = [describe(self.truths[i], rng) if rng.random() > 0.1 else "" for i in indices]
-        tokens = self.tokenizer(texts, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
+        prompt = tokens(self.tokenizer, texts)
         length = frames or self.latents.shape[2]
         starts = rng.integers(self.latents.shape[2] - length + 1, size=batch)
         windows = [(i, slice(s, s + length)) for i, s in zip(indices, starts, strict=True)]
@@ -195,8 +198,8 @@ class TransformerLoss:
         t = self.curriculum.times(batch, generator(self.seed, "transformer-time", step, micro))
         x_t = self.law.add_noise(x0, eps, t)
         with autocast(x0.device):
-            said = self.teacher and self.teacher(x_t, t, tokens.input_ids, tokens.attention_mask)
-            velocity = self.model(x_t, t, tokens.input_ids, tokens.attention_mask)
+            said = self.teacher and self.teacher(x_t, t, *prompt)
+            velocity = self.model(x_t, t, *prompt)
         target = self.law.target(x0, eps, t) if said is None else said
         errors_BFHW = (velocity.float() - target).square().mean(1)
         errors, head = errors_BFHW.detach().mean((1, 2, 3)), (errors_BFHW.detach() * inside).sum() / inside.sum().clamp(min=1e-6)
@@ -210,9 +213,20 @@ class TransformerLoss:
         return loss, logged
 
 
-def frame_tokens(latents: Tensor) -> int:
-    """Tokens of a frame of latents (..., H, W)."""
-    return latents.shape[-2] * latents.shape[-1] // PATCH**2
+def tokens(tokenizer: PreTrainedTokenizerFast, sentences: list[str]) -> tuple[Tensor, Tensor]:
+    """Token numbers and which of them are there, (B, L) each."""
+    read = tokenizer(sentences, padding="max_length", max_length=TOKENS, truncation=True, return_tensors="pt")
+    return read.input_ids, read.attention_mask
+
+
+def latents_shape(vae: AutoencoderKLWan) -> tuple[int, int, int, int]:
+    """(C, F, H, W) of a clip."""
+    return vae.config.z_dim, FRAMES, SIZE // PIXELS, SIZE // PIXELS
+
+
+def frame_tokens(shape: Sequence[int]) -> int:
+    """Tokens of a frame of latents of shape (..., H, W)."""
+    return shape[-2] * shape[-1] // PATCH**2
 
 
 def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tensor:
@@ -224,7 +238,9 @@ def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tenso
     return share[..., None, :, 0] * share[..., :, None, 1]
 
 
-def save_pipeline(model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae: AutoencoderKLWan, out: Path) -> None:
+def save_pipeline(
+    model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae: AutoencoderKLWan, out: Path, geometry: Geometry = GEOMETRY
+) -> None:
     """Save a whole `WanPipeline`, bf16, with the geometry of its clips beside it."""
     pipeline = WanPipeline(
         tokenizer=tokenizer,
@@ -233,7 +249,6 @@ def save_pipeline(model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae:
         vae=vae,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
-    geometry = Geometry(frames=FRAMES, height=SIZE, width=SIZE, fps=FPS, guidance=3.0, guidance_until=0.5)
 
     def write(folder: Path) -> None:
         pipeline.to(torch.bfloat16).save_pretrained(folder)

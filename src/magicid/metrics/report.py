@@ -18,6 +18,7 @@ from magicid.metrics import leakage
 from magicid.metrics.dashboard import constants, dashboard, verdict
 from magicid.metrics.page import embedded, rendered
 from magicid.metrics.scatter import repository_plot
+from magicid.metrics.video import MEANINGS
 from magicid.training.log import Log
 
 R = TypeVar("R", bound=Record)
@@ -48,7 +49,7 @@ def write_report(run_dir: RunDir) -> Path:
         "report.html.j2",
         name=run_dir.root.resolve().name,
         sentence=summary(columns, rows, len(photos), len(given) - len(photos)),
-        labels=LABELS, columns=columns, rows=rows,
+        labels=LABELS, columns=columns, rows=rows, meanings=MEANINGS,
         made=Counter(video.origin for video in _records(run_dir, "generate", Video)),
         photos=[
             (p.source, [_embedded(run_dir.root / path, "image/png") for path in (p.image, p.crop) if path], p.intake)

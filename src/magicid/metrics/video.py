@@ -12,6 +12,21 @@ from magicid.perception.optical_flow import dis
 
 DEFINITION = 3  # of these figures; one more where any is measured in another way, so that what is kept is measured anew
 
+MEANINGS = {  # of the figures, for those who read a table of them
+    "identity": "likeness of the person's face to the photos, the tenth percentile over a clip's frames, times coverage",
+    "identity_mean": "the same likeness, the mean over the frames with a face",
+    "coverage": "share of frames with a face that can be judged",
+    "unjudged": "share of frames whose face is too small or turned too far to be judged",
+    "p50": "the same likeness, the median",
+    "slope": "by how much the likeness grows from frame to frame",
+    "fall": "by how much it is less in the last frame than in the first",
+    "motion": "how fast the person moves against the background, in body heights a second",
+    "scene_motion": "how fast whatever moves most does, in picture heights a second",
+    "top_flow": "the fastest 5% of all that moves, camera and scene too, in pixels between frames",
+    "prompt": "likeness of the clip to its sentence",
+    "consistency": "likeness of neighbouring frames, each a picture by itself",
+}
+
 
 def video_metrics(
     video: Observation, judges: Judges, references: NDArray[np.float32], flow: FlowEstimator = dis
