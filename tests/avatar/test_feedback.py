@@ -96,8 +96,9 @@ def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(models: 
     )
     torch.testing.assert_close(found.loss(FeedbackWeights(**alone | {"motion": 3.0})), 3 * found.speed_B2.square().mean(1))
     torch.testing.assert_close(found.loss(FeedbackWeights(**alone | {"action": 3.0})), 3 * found.action_B)
-    lost = replace(found, seen_B=torch.full_like(found.seen_B, 16 / 17), speed_B2=found.speed_B2 + 1)
-    assert (lost.loss(FeedbackWeights(**alone | {"motion": 3.0})) == 0).all()
+    for name in ("seen_B", "real_seen_B"):
+        lost = replace(found, speed_B2=found.speed_B2 + 1, **{name: torch.full((3,), 16 / 17)})
+        assert (lost.loss(FeedbackWeights(**alone | {"motion": 3.0})) == 0).all()
     faster = judge(models, clips, video[:, :, [*range(0, 17, 2), *range(15, 0, -2)]])
     assert (faster.loss(FeedbackWeights(**alone | {"motion": 3.0})) > 1e-3).all()
     for part in (found.within_B, faster.speed_B2, found.action_B):

@@ -68,8 +68,14 @@ def test_each_weight_alone_reaches_the_transformer(tmp_path: Path, weight: str) 
     assert gradient is not None and bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
 
 
-def test_nothing_asked_for_is_no_loss(tmp_path: Path) -> None:
-    assert float(feeding(tmp_path, NOTHING)(0, 0)[0].detach()) == 0
+def test_nothing_is_fed_back_of_pure_noise_and_nothing_unasked(tmp_path: Path) -> None:
+    loss = feeding(tmp_path, replace(NOTHING, identity=1.0))
+    assert float(loss(0, 0)[0].detach()) == 0
+    assert float(loss(1, 0)[0].detach()) != 0
+    loss = feeding(tmp_path, NOTHING)
+    loss(0, 0)
+    loss.before.guided = Guided(between_frames=1.0)
+    assert float(loss(1, 0)[0].detach()) == 0
 
 
 def test_clips_go_the_samplers_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,11 +44,12 @@ class Rewards:
     speed_B2: Tensor  # logarithm of the speed over the real one's: of landmarks, and of landmarks about their centre
     action_B: Tensor  # cross entropy
     seen_B: Tensor  # share of frames with a head
+    real_seen_B: Tensor  # the same of the real clip
 
     def loss(self, weights: FeedbackWeights) -> Tensor:
         """(B,), to be made small."""
         likeness = weights.across * self.across_B - self.within_B
-        followed = (self.seen_B == 1).float()  # a track that breaks off says nothing of speed
+        followed = ((self.seen_B == 1) & (self.real_seen_B == 1)).float()  # a track that breaks off says nothing of speed
         speed = self.speed_B2.square().mean(1) * followed
         return weights.identity * likeness + weights.motion * speed + weights.action * self.action_B
 
@@ -69,17 +70,17 @@ class RewardModels:
         pictures = video_BCFHW.transpose(1, 2).flatten(0, 1)
         spots_N52, heat_N = self._heads(pictures)
         with torch.no_grad():  # found, not known: what finding adds to a head's speed is in both
-            real_N52, _ = self._heads(real_BCFHW.transpose(1, 2).flatten(0, 1))
+            real_N52, real_heat_N = self._heads(real_BCFHW.transpose(1, 2).flatten(0, 1))
         made, real = (speeds(spots.reshape(-1, frames, 5, 2)) for spots in (spots_N52, real_N52))
         crops = aligned(pictures, spots_N52.detach())
         faces = F.normalize(self.encoder(crops) + self.encoder(crops.flip(-1)), dim=-1)
-        seen_BF = (heat_N >= LEAST_HEAT).float().reshape(-1, frames)
+        seen_BF, real_seen_BF = ((heat >= LEAST_HEAT).float().reshape(-1, frames) for heat in (heat_N, real_heat_N))
         choices = self.text.embed_text([sentence for choice in sentences for sentence in choice])
         said = choices.reshape(len(sentences), len(sentences[0]), -1)
         cosines = torch.einsum("bd,bad->ba", self.text.embed_video(video_BCFHW.transpose(1, 2)), said)
         action = F.cross_entropy(cosines / TEMPERATURE, actions_B, reduction="none")
         within, across = likeness(faces.reshape(-1, frames, faces.shape[1]), seen_BF)
-        found = (within, across, made.log() - real.log(), action, seen_BF.mean(1))
+        found = (within, across, made.log() - real.log(), action, seen_BF.mean(1), real_seen_BF.mean(1))
         return Rewards(*(tensor.cpu() for tensor in found))
 
     def _heads(self, pictures_NCHW: Tensor) -> tuple[Tensor, Tensor]:

@@ -132,13 +132,14 @@ def feedback(settings: Pretrain) -> None:
         raise UsageError(
             f"feedback.batch {asked.batch}: a step looks at 1 to {asked.pool} clips (feedback.pool); choose another."
         )
+    rewards = RewardModels(judges)
     model, tokenizer, vae, store = _begun(settings, "feedback", asdict(asked) | {"judges": digest(judges)})
     geometry, _ = read_geometry(settings.work / "feedback" / "start", GEOMETRY)
     model.text_encoder.requires_grad_(False)
     vae.requires_grad_(False)
     before = _teacher(model, Guided(swing=asked.weights.swing), vae, settings.compile)
     model.prepare(settings.compile)
-    loss = FeedbackLoss(model, before, vae, tokenizer, store, geometry, RewardModels(judges), asked, settings.seed)
+    loss = FeedbackLoss(model, before, vae, tokenizer, store, geometry, rewards, asked, settings.seed)
     weights = dict(model.transformer.named_parameters())
     average = train_with_bar("feedback", weights | loss.trajectories.state, loss, asked.loop, settings.work)
     model.transformer.load_state_dict({name: average[name] for name in weights if name in average}, strict=False)

@@ -13,16 +13,16 @@ from magicid.perception.optical_flow import dis
 DEFINITION = 3  # of these figures; one more where any is measured in another way, so that what is kept is measured anew
 
 MEANINGS = {  # of the figures, for those who read a table of them
-    "identity": "likeness of the person's face to the photos, the tenth percentile over a clip's frames, times coverage",
-    "identity_mean": "the same likeness, the mean over the frames with a face",
+    "identity": "likeness of the face to the photos: tenth percentile over frames that can be judged, times coverage if above 0",
+    "identity_mean": "the same likeness, the mean over all frames with a face",
     "coverage": "share of frames with a face that can be judged",
     "unjudged": "share of frames whose face is too small or turned too far to be judged",
-    "p50": "the same likeness, the median",
-    "slope": "by how much the likeness grows from frame to frame",
-    "fall": "by how much it is less in the last frame than in the first",
-    "motion": "how fast the person moves against the background, in body heights a second",
+    "p50": "the same likeness, the median over the frames that can be judged",
+    "slope": "by how much the likeness grows from frame to frame, of those that can be judged",
+    "fall": "by how much it is less in the last of these frames than in the first",
+    "motion": "speed of the person's fastest tenth against the background, in body heights a second, times the trusted share",
     "scene_motion": "how fast whatever moves most does, in picture heights a second",
-    "top_flow": "the fastest 5% of all that moves, camera and scene too, in pixels between frames",
+    "top_flow": "how fast the fastest 5% of all pixels move, camera and scene too, in pixels between frames at 8 a second",
     "prompt": "likeness of the clip to its sentence",
     "consistency": "likeness of neighbouring frames, each a picture by itself",
 }
