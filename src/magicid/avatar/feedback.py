@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from magicid.avatar.judges import WEIGHTS, load_judge
+from magicid.avatar.judges import LEAST_SCORE, WEIGHTS, load_judge, mirrored
 from magicid.core.device import device_of
 from magicid.perception.face import TEMPLATE
 from magicid.perception.networks import CROP, SIZE, HeadDetector, ResNetFace, VideoTextNetwork
 
-LEAST_HEAT = 0.3  # of a head that is seen
 TEMPERATURE = 0.1  # of cosines, where one action is told from another; sharper ones are sure of all that is nearly right
 STILL = 0.003  # square pixels a frame, added so that the logarithm of a head's speed at rest is finite
 
@@ -73,8 +72,8 @@ class RewardModels:
             real_N52, real_heat_N = self._heads(real_BCFHW.transpose(1, 2).flatten(0, 1))
         made, real = (speeds(spots.reshape(-1, frames, 5, 2)) for spots in (spots_N52, real_N52))
         crops = aligned(pictures, spots_N52.detach())
-        faces = F.normalize(self.encoder(crops) + self.encoder(crops.flip(-1)), dim=-1)
-        seen_BF, real_seen_BF = ((heat >= LEAST_HEAT).float().reshape(-1, frames) for heat in (heat_N, real_heat_N))
+        faces = mirrored(self.encoder, crops)
+        seen_BF, real_seen_BF = ((heat >= LEAST_SCORE).float().reshape(-1, frames) for heat in (heat_N, real_heat_N))
         choices = self.text.embed_text([sentence for choice in sentences for sentence in choice])
         said = choices.reshape(len(sentences), len(sentences[0]), -1)
         cosines = torch.einsum("bd,bad->ba", self.text.embed_video(video_BCFHW.transpose(1, 2)), said)

@@ -28,6 +28,7 @@ from magicid.perception.face import overlap
 from magicid.perception.networks import CROP, FRAMES, SIZE, to_input
 
 WEIGHTS = Path(__file__).parent / "weights" / "judges"
+LEAST_SCORE = 0.3  # of a head that is found
 _BATCH = 32  # clips; pictures and crops go by 8 times as many
 
 
@@ -92,7 +93,7 @@ def _gathered(parts: list[Tensor]) -> NDArray[np.float32]:
 class AvatarDetector:
     """A `FaceDetector` of drawn heads."""
 
-    def __init__(self, folder: Path = WEIGHTS, least_score: float = 0.3) -> None:
+    def __init__(self, folder: Path = WEIGHTS, least_score: float = LEAST_SCORE) -> None:
         self.network, self.least_score = load_judge("detector", folder), least_score
 
     @torch.inference_mode()
@@ -119,12 +120,15 @@ class AvatarDetector:
         return faces
 
 
-class AvatarFaceEncoder:
-    """A `FaceEncoder` of drawn faces; `name` is face_reward or face_report.
-
-    An embedding is the mean of a crop's and of its mirror image's, as recognisers are mostly evaluated: fewer errors, at no
-    training.
+def mirrored(network: nn.Module, crops_BCHW: Tensor) -> Tensor:
+    """Unit vectors (B, 128): the mean of a crop's and of its mirror image's, as recognisers are mostly evaluated: fewer
+    errors, at no training.
     """
+    return F.normalize(network(crops_BCHW) + network(crops_BCHW.flip(-1)), dim=-1)
+
+
+class AvatarFaceEncoder:
+    """A `FaceEncoder` of drawn faces; `name` is face_reward or face_report."""
 
     crop_size = CROP
     same_person = 0.28  # of 546 photos of 91 people one lies below it in median to others of its person; 2.3% of strangers above
@@ -136,7 +140,7 @@ class AvatarFaceEncoder:
     def embed(self, crops: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Unit vectors (N, 128) of aligned crops (N, 32, 32, 3)."""
         batches = _batches(crops, 8 * _BATCH)
-        return _gathered([F.normalize(self.network(batch) + self.network(batch.flip(-1)), dim=-1) for batch in batches])
+        return _gathered([mirrored(self.network, batch) for batch in batches])
 
 
 class VideoText:

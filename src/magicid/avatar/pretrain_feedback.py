@@ -17,7 +17,7 @@ from magicid.avatar.dataset import ClipStore
 from magicid.avatar.feedback import FeedbackWeights, RewardModels
 from magicid.avatar.guided import Teacher
 from magicid.avatar.pretrain_autoencoder import decode, to_video
-from magicid.avatar.pretrain_transformer import TextToLatents, latents_shape, tokens
+from magicid.avatar.pretrain_transformer import TextToLatents, latents_scale, latents_shape, tokens
 from magicid.avatar.prompts import describe
 from magicid.avatar.trajectories import Trajectories
 from magicid.avatar.truth import ACTIONS
@@ -65,9 +65,7 @@ class FeedbackLoss:
         self.geometry, self.rewards, self.settings, self.law = geometry, rewards, settings, FlowMatching()
         shape, (pool, steps) = latents_shape(vae), (settings.pool, settings.sample_steps)
         self.trajectories = Trajectories(self.law, shape, pool, steps, len(store), seed)
-        self.mean, self.std = (
-            torch.tensor(values).reshape(1, -1, 1, 1, 1) for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
+        self.mean, self.std = latents_scale(vae)
         self.nothing = tokens(tokenizer, [""] * settings.batch)
 
     def __call__(self, step: int, micro: int) -> tuple[Tensor, dict[str, float]]:

@@ -115,8 +115,7 @@ def encode_store(vae: AutoencoderKLWan, store: ClipStore, cache: Path, batch: in
     if cache.exists():
         cached: Tensor = torch.from_numpy(np.load(cache))
         return cached
-    mean = torch.tensor(vae.config.latents_mean).reshape(1, -1, 1, 1, 1)
-    std = torch.tensor(vae.config.latents_std).reshape(1, -1, 1, 1, 1)
+    mean, std = latents_scale(vae)
     parts = []
     for start in range(0, len(store), batch):
         video = to_video(store.frames[start : start + batch])
@@ -222,6 +221,12 @@ def tokens(tokenizer: PreTrainedTokenizerFast, sentences: list[str]) -> tuple[Te
 def latents_shape(vae: AutoencoderKLWan) -> tuple[int, int, int, int]:
     """(C, F, H, W) of a clip."""
     return vae.config.z_dim, FRAMES, SIZE // PIXELS, SIZE // PIXELS
+
+
+def latents_scale(vae: AutoencoderKLWan) -> tuple[Tensor, Tensor]:
+    """Mean and deviation, (1, C, 1, 1, 1) each, of latents before they are standardised."""
+    mean, std = (torch.tensor(v).reshape(1, -1, 1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
+    return mean, std
 
 
 def frame_tokens(shape: Sequence[int]) -> int:
