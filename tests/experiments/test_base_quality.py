@@ -12,7 +12,7 @@ from magicid.avatar.dataset import HELD_OUT, render
 from magicid.comparison.table import finite
 from magicid.core import tables
 from magicid.experiments import base_quality
-from magicid.experiments.base_quality import BaseQuality, _likeness, contact_sheet
+from magicid.experiments.base_quality import BaseQuality, _likeness, _ratio, contact_sheet
 from magicid.media.photo import read_photo
 from magicid.media.video import to_frames, to_tensor
 
@@ -63,3 +63,12 @@ def test_few_clips_are_enough(count: int, tmp_path: Path, monkeypatch: pytest.Mo
 def test_likeness_is_the_mean_cosine_of_those_who_differ() -> None:
     assert _likeness(np.eye(3)) == 0 and _likeness(np.array([[1.0, 0], [1, 0], [0, 1]])) == pytest.approx(1 / 3)
     assert math.isnan(_likeness(np.eye(1))) and math.isnan(_likeness(np.array([])))
+
+
+def test_a_ratio_is_of_means_and_its_interval_narrows_with_clips() -> None:
+    pairs = [(1.0, 2.0), (3.0, 2.0), (2.0, 4.0)] * 5 + [(math.nan, 8 / 3)]  # what cannot be measured leaves its other half
+    ratio, low, high = _ratio(pairs)
+    assert ratio == pytest.approx(3 / 4) and low < ratio < high
+    _, lower, higher = _ratio(pairs * 10)
+    assert low < lower < higher < high
+    assert _ratio([(2.0, 2.0), (5.0, 5.0)]) == (1, 1, 1) and all(math.isnan(end) for end in _ratio([]))

@@ -2,7 +2,8 @@
 
 Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
 from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
-package ships. `feedback` comes after all: the transformer of `--start` hears what the rewards' judges say of its clips.
+package ships. Two come after all: in `feedback` the transformer of `--start` hears what the rewards' judges say of its clips, in
+`decoder` the autoencoder learns to draw these sharply.
 Two more measure and show: `figures` prints how good the judges and the autoencoder are, `curves` draws the logs.
 """
 
@@ -21,6 +22,8 @@ from transformers import PreTrainedTokenizerFast
 from magicid.avatar.dataset import ClipStore, clip_store
 from magicid.avatar.feedback import RewardModels
 from magicid.avatar.guided import Guided, Teacher
+from magicid.avatar.pretrain_autoencoder import save_autoencoder
+from magicid.avatar.pretrain_decoder import DecoderLoss, DecoderSettings, taken_back
 from magicid.avatar.pretrain_feedback import FeedbackLoss, FeedbackSettings
 from magicid.avatar.pretrain_folder import hold, train_with_bar
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
@@ -75,12 +78,13 @@ class Pretrain:
     compile: bool = False  # the transformer's blocks, by torch.compile: a sixth faster, needs a C++ compiler
     judges: JudgeSettings = field(default=JudgeSettings())
     feedback: FeedbackSettings = field(default=FeedbackSettings())
+    decoder: DecoderSettings = field(default=DecoderSettings())
 
 
 def main(settings: Pretrain) -> None:
     """Train the parts that are asked for."""
     makers = {"autoencoder": autoencoder, "transformer": transformer, "judges": judges}
-    makers |= {"feedback": feedback, "figures": figures, "curves": curves}
+    makers |= {"feedback": feedback, "decoder": decoder, "figures": figures, "curves": curves}
     for part in settings.parts:
         tables.check(makers, "part", part)
     for part in settings.parts:
@@ -144,6 +148,26 @@ def feedback(settings: Pretrain) -> None:
     average = train_with_bar("feedback", weights | loss.trajectories.state, loss, asked.loop, settings.work)
     model.transformer.load_state_dict({name: average[name] for name in weights if name in average}, strict=False)
     save_pipeline(model, tokenizer, vae, settings.out / "base", geometry)
+
+
+def decoder(settings: Pretrain) -> None:
+    """Train the decoder of `--start` on what its transformer makes of clips, and save the autoencoder."""
+    asked = settings.decoder
+    if not settings.start:
+        raise UsageError("decoder: it learns from a network that draws clips; give its pipeline as --start.")
+    if not 0 < asked.times[0] <= asked.times[1] <= 1:
+        raise UsageError(
+            f"decoder.times {asked.times}: two times above 0 (clean) and at most 1 (noise), in order; choose others."
+        )
+    told = {"clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
+    start = hold(settings.work / "decoder", asdict(asked) | told, settings.start)
+    store = clip_store(settings.work, seed=2, count=settings.clips, first=settings.clips_from)
+    family = tables.load(tables.FAMILIES, "family", "wan").load(start)
+    pairs = taken_back(family, store, settings.work / "decoder" / "pairs.npy", asked)
+    vae = AutoencoderKLWan.from_pretrained(settings.work / "decoder" / "start" / "vae", dtype=torch.float32).eval()
+    loss = DecoderLoss(vae, store, pairs, asked, settings.seed)
+    vae.load_state_dict(train_with_bar("decoder", loss.parameters, loss, asked.loop, settings.work), strict=False)
+    save_autoencoder(vae, settings.out / "base" / "vae")
 
 
 def _begun(

@@ -26,7 +26,6 @@ from magicid.avatar.probe import Probe, probe_targets
 from magicid.avatar.prompts import describe, sentences
 from magicid.core.device import autocast
 from magicid.core.diffusion import FlowMatching
-from magicid.core.files import publish_folder
 from magicid.core.interfaces import Geometry
 from magicid.core.seeds import generator, item_seed, noise
 
@@ -257,10 +256,6 @@ def save_pipeline(
 
     def write(folder: Path) -> None:
         pipeline.to(torch.bfloat16).save_pretrained(folder)
-        for path in folder.glob("*/config.json"):  # where a part was loaded from is nobody's business
-            config = json.loads(path.read_text())
-            config.pop("_name_or_path", None)
-            path.write_text(json.dumps(config, indent=2) + "\n")
         (folder / "geometry.json").write_text(json.dumps(asdict(geometry)) + "\n")
 
-    publish_folder(out, write)
+    publish_saved(out, write)

@@ -28,7 +28,7 @@ from magicid.core.run import WEIGHTS
 from magicid.core.seeds import item_seed
 from magicid.media.photo import write_png
 from magicid.media.video import to_frames, to_tensor
-from magicid.metrics.bootstrap import mean
+from magicid.metrics.bootstrap import mean, statistic_interval
 from magicid.metrics.frechet import frechet_distance
 from magicid.perception.face import embed_faces
 from magicid.perception.motion import subject_motion
@@ -72,18 +72,22 @@ class BaseQuality:
                 for field in FIELDS
             }
         people = {name: _people(clips) for name, clips in (("made", made), ("real", real))}
-        actions = [truth.action for truth in truths]
-
-        def moved(name: str, action: str) -> float:
-            return mean(value for value, shown in zip(people[name].motions, actions, strict=True) if shown == action)
-
-        motion = {action: moved("made", action) / (moved("real", action) or math.nan) for action in ACTIONS}
+        moved, alike = (
+            [*zip(getattr(people["made"], of), getattr(people["real"], of), strict=True)] for of in ("motions", "within")
+        )
+        motion = {
+            action: _ratio([pair for pair, truth in zip(moved, truths, strict=True) if truth.action == action])
+            for action in ACTIONS
+        }
+        identity, *identity_ends = _ratio(alike)
         result = {
             **{f"{field}_accuracy": right["made"][field] for field in FIELDS},
             **{f"{field}_accuracy_real": right["real"][field] for field in FIELDS},
-            "motion_ratio": motion,
+            "motion_ratio": {action: ratio for action, (ratio, *_) in motion.items()},
+            "motion_ratio_interval": {action: ends for action, (_, *ends) in motion.items()},
             "motion_unmeasured": people["made"].unmeasured,
-            "identity_within_clip_ratio": people["made"].within / people["real"].within,
+            "identity_within_clip_ratio": identity,
+            "identity_within_clip_interval": identity_ends,
             "coverage": people["made"].coverage,
             "coverage_real": people["real"].coverage,
             "diversity_gap": people["made"].across - people["real"].across,
@@ -142,10 +146,10 @@ def _told_by_others(index: int) -> Frames:
 class _People:
     """Who is seen in some clips, and how they move."""
 
-    within: float  # mean over clips: likeness of a clip's frames among themselves times their coverage
+    within: list[float]  # of each clip: likeness of its frames among themselves times their coverage
     across: float  # mean likeness of different clips
     coverage: float  # share of frames with a face
-    motions: list[float]  # of each clip; nan where it cannot be measured
+    motions: list[float]  # the same; nan where it cannot be measured
 
     @property
     def unmeasured(self) -> float:
@@ -167,7 +171,17 @@ def _people(clips: Frames) -> _People:
             means.append(mean / np.linalg.norm(mean))
         measure = subject_motion(clip, seen.heads, FPS)
         motions.append(measure.value if measure.state == "measured" else math.nan)  # without a head nothing is known either
-    return _People(float(np.mean(within)), _likeness(np.array(means)), float(np.mean(covered)), motions)
+    return _People(within, _likeness(np.array(means)), float(np.mean(covered)), motions)
+
+
+def _ratio(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
+    """Mean of made clips' figures over that of real ones of their sentences, and the ends of its 95% interval."""
+
+    def of(drawn: list[tuple[float, float]]) -> float:
+        made, real = (mean(values) for values in zip(*drawn, strict=True))
+        return made / (real or math.nan)
+
+    return statistic_interval(of, pairs) if pairs else (math.nan, math.nan, math.nan)
 
 
 def _likeness(vectors: NDArray[np.floating]) -> float:
@@ -195,9 +209,12 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     for field in FIELDS:
         table.add_row(f"{field} accuracy", f"{result[f'{field}_accuracy']:.3f}", f"{result[f'{field}_accuracy_real']:.3f}")
     for action, ratio in result["motion_ratio"].items():
-        table.add_row(f"motion of {action}", f"{ratio:.2f}", "1")
+        low, high = result["motion_ratio_interval"][action]
+        table.add_row(f"motion of {action}", f"{ratio:.2f} ({low:.2f} to {high:.2f})", "1")
     table.add_row("motion not measurable", f"{result['motion_unmeasured']:.3f}", "")
-    table.add_row("identity within a clip", f"{result['identity_within_clip_ratio']:.3f}", "1")
+    low, high = result["identity_within_clip_interval"]
+    identity = f"{result['identity_within_clip_ratio']:.3f} ({low:.3f} to {high:.3f})"
+    table.add_row("identity within a clip", identity, "1")
     table.add_row("frames with a face", f"{result['coverage']:.3f}", f"{result['coverage_real']:.3f}")
     table.add_row("diversity gap", f"{result['diversity_gap']:+.3f}", "0")
     table.add_row("Frechet distance", f"{result['frechet']:.3f}", f"{result['frechet_floor']:.3f} (floor)")
