@@ -19,7 +19,7 @@ import tyro
 from diffusers import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast
 
-from magicid.avatar.dataset import ClipStore, clip_store
+from magicid.avatar.dataset import FRAMES, ClipStore, clip_store
 from magicid.avatar.feedback import RewardModels
 from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.pretrain_autoencoder import save_autoencoder
@@ -158,6 +158,10 @@ def decoder(settings: Pretrain) -> None:
     if not 0 < asked.times[0] <= asked.times[1] <= 1:
         raise UsageError(
             f"decoder.times {asked.times}: two times above 0 (clean) and at most 1 (noise), in order; choose others."
+        )
+    if not 1 <= asked.frames <= FRAMES:
+        raise UsageError(
+            f"decoder.frames {asked.frames}: a clip has {FRAMES} frames, and a window 1 to all of them; choose another."
         )
     told = {"clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
     start = hold(settings.work / "decoder", asdict(asked) | told, settings.start)

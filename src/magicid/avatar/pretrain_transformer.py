@@ -22,6 +22,7 @@ from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.plain_attention import PlainAttention
 from magicid.avatar.pretrain_autoencoder import PATCH as PIXELS
 from magicid.avatar.pretrain_autoencoder import encode, to_video
+from magicid.avatar.pretrain_folder import publish_saved
 from magicid.avatar.probe import Probe, probe_targets
 from magicid.avatar.prompts import describe, sentences
 from magicid.core.device import autocast
