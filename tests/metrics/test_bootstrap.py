@@ -96,3 +96,9 @@ def test_a_statistic_that_cannot_be_negative_has_no_negative_end() -> None:
 
 def test_a_statistic_of_one_cluster_has_no_width() -> None:
     assert statistic_interval(lambda drawn: sum(drawn), [2.0]) == (2.0, 2.0, 2.0)
+
+
+def test_draws_without_a_value_are_left_out_of_an_interval() -> None:
+    value, low, high = statistic_interval(mean, [1.0, math.nan, 3.0])
+    assert value == 2 and 1 <= low < high <= 3
+    assert all(math.isnan(number) for number in statistic_interval(mean, [math.nan, math.nan]))

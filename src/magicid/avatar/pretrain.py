@@ -2,8 +2,8 @@
 
 Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
 from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
-package ships. Two come after all: in `feedback` the transformer of `--start` hears what the rewards' judges say of its clips, in
-`decoder` the autoencoder learns to draw these sharply.
+package ships. Two come after all: in `feedback` the transformer of `--start` hears what the rewards' judges say of its
+clips, in `decoder` its autoencoder learns to draw them sharply.
 Two more measure and show: `figures` prints how good the judges and the autoencoder are, `curves` draws the logs.
 """
 
@@ -19,11 +19,10 @@ import tyro
 from diffusers import AutoencoderKLWan
 from transformers import PreTrainedTokenizerFast
 
-from magicid.avatar.dataset import FRAMES, ClipStore, clip_store
+from magicid.avatar.dataset import ClipStore, clip_store
 from magicid.avatar.feedback import RewardModels
 from magicid.avatar.guided import Guided, Teacher
-from magicid.avatar.pretrain_autoencoder import save_autoencoder
-from magicid.avatar.pretrain_decoder import DecoderLoss, DecoderSettings, taken_back
+from magicid.avatar.pretrain_decoder import CLIPS, DecoderLoss, DecoderSettings, own_and_made
 from magicid.avatar.pretrain_feedback import FeedbackLoss, FeedbackSettings
 from magicid.avatar.pretrain_folder import hold, train_with_bar
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
@@ -37,12 +36,15 @@ from magicid.avatar.pretrain_transformer import (
     frame_tokens,
     latents_shape,
     new_tokenizer,
+    publish_pipeline,
     save_pipeline,
 )
 from magicid.core import tables
+from magicid.core.device import device
 from magicid.core.errors import MagicIDError, UsageError
 from magicid.core.files import digest
 from magicid.core.model_folder import read_geometry
+from magicid.families.wan import Wan
 from magicid.training.loop import LoopSettings
 
 PARTS = ("autoencoder", "transformer", "judges")
@@ -56,7 +58,9 @@ class Pretrain:
     work: Path = Path("work/pretrain")  # clips, latents and checkpoints
     out: Path = Path(__file__).parent / "weights"
     clips: int = 32_000  # rendered for training
-    clips_from: int = 0  # the transformer's first: higher, and it trains on with clips and people that it has not seen
+    clips_from: int = (
+        0  # the first, not of autoencoder and judges: higher, and a training goes on with clips and people that it has not seen
+    )
     autoencoder: LoopSettings = field(
         default=LoopSettings(steps=5000, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
@@ -72,7 +76,7 @@ class Pretrain:
             muon=MUON,
         )
     )
-    seed: int = 0  # of the transformer's draws of clips, sentences, noise and times: a training that goes on takes another
+    seed: int = 0  # of draws of clips, sentences, noise and times: a transformer's training that goes on takes another
     start: Path | None = None  # a saved pipeline whose transformer and text encoder are trained on; None: from nothing
     curriculum: Curriculum = field(default=Curriculum())
     compile: bool = False  # the transformer's blocks, by torch.compile: a sixth faster, needs a C++ compiler
@@ -151,27 +155,23 @@ def feedback(settings: Pretrain) -> None:
 
 
 def decoder(settings: Pretrain) -> None:
-    """Train the decoder of `--start` on what its transformer makes of clips, and save the autoencoder."""
-    asked = settings.decoder
-    if not settings.start:
-        raise UsageError("decoder: it learns from a network that draws clips; give its pipeline as --start.")
-    if not 0 < asked.times[0] <= asked.times[1] <= 1:
-        raise UsageError(
-            f"decoder.times {asked.times}: two times above 0 (clean) and at most 1 (noise), in order; choose others."
-        )
-    if not 1 <= asked.frames <= FRAMES:
-        raise UsageError(
-            f"decoder.frames {asked.frames}: a clip has {FRAMES} frames, and a window 1 to all of them; choose another."
-        )
-    told = {"clips": settings.clips, "clips_from": settings.clips_from, "seed": settings.seed}
-    start = hold(settings.work / "decoder", asdict(asked) | told, settings.start)
-    store = clip_store(settings.work, seed=2, count=settings.clips, first=settings.clips_from)
-    family = tables.load(tables.FAMILIES, "family", "wan").load(start)
-    pairs = taken_back(family, store, settings.work / "decoder" / "pairs.npy", asked)
-    vae = AutoencoderKLWan.from_pretrained(settings.work / "decoder" / "start" / "vae", dtype=torch.float32).eval()
-    loss = DecoderLoss(vae, store, pairs, asked, settings.seed)
+    """Train the decoder of `--start` on what its transformer makes of clips, and save the whole pipeline."""
+    asked, clips = settings.decoder, min(settings.clips, CLIPS)
+    if not settings.start or len(settings.parts) > 1:
+        raise UsageError("decoder: it learns from a network that draws clips; give its pipeline as --start, and no other part.")
+    asked.check()
+    told = {"clips": clips, "clips_from": settings.clips_from, "seed": settings.seed}
+    hold(settings.work / "decoder", asdict(asked) | told, settings.start)
+    start = settings.work / "decoder" / "start"
+    store = clip_store(settings.work, seed=2, count=clips, first=settings.clips_from)
+    family = Wan.load(start)
+    family.transformer.to(device())
+    latents = own_and_made(family, store, settings.work / "decoder" / "latents", asked)
+    family.transformer.cpu()
+    vae = family.pipeline.vae.requires_grad_(True)
+    loss = DecoderLoss(vae, store, latents, asked, settings.seed)
     vae.load_state_dict(train_with_bar("decoder", loss.parameters, loss, asked.loop, settings.work), strict=False)
-    save_autoencoder(vae, settings.out / "base" / "vae")
+    publish_pipeline(family.pipeline, settings.out / "base", family.geometry)
 
 
 def _begun(

@@ -246,7 +246,7 @@ def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tenso
 def save_pipeline(
     model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae: AutoencoderKLWan, out: Path, geometry: Geometry = GEOMETRY
 ) -> None:
-    """Save a whole `WanPipeline`, bf16, with the geometry of its clips beside it."""
+    """Save the networks as a whole `WanPipeline`."""
     pipeline = WanPipeline(
         tokenizer=tokenizer,
         text_encoder=model.text_encoder,
@@ -254,6 +254,12 @@ def save_pipeline(
         vae=vae,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
+
+    publish_pipeline(pipeline, out, geometry)
+
+
+def publish_pipeline(pipeline: WanPipeline, out: Path, geometry: Geometry) -> None:
+    """Save a pipeline, bf16, with the geometry of its clips beside it."""
 
     def write(folder: Path) -> None:
         pipeline.to(torch.bfloat16).save_pretrained(folder)

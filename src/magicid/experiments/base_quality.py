@@ -72,24 +72,24 @@ class BaseQuality:
                 for field in FIELDS
             }
         people = {name: _people(clips) for name, clips in (("made", made), ("real", real))}
-        moved, alike = (
-            [*zip(getattr(people["made"], of), getattr(people["real"], of), strict=True)] for of in ("motions", "within")
-        )
+        moved = [*zip(people["made"].motions, people["real"].motions, strict=True)]
         motion = {
             action: _ratio([pair for pair, truth in zip(moved, truths, strict=True) if truth.action == action])
             for action in ACTIONS
         }
-        identity, *identity_ends = _ratio(alike)
+        identity, *identity_ends = _ratio([*zip(people["made"].within, people["real"].within, strict=True)])
         result = {
             **{f"{field}_accuracy": right["made"][field] for field in FIELDS},
             **{f"{field}_accuracy_real": right["real"][field] for field in FIELDS},
             "motion_ratio": {action: ratio for action, (ratio, *_) in motion.items()},
-            "motion_ratio_interval": {action: ends for action, (_, *ends) in motion.items()},
             "motion_unmeasured": people["made"].unmeasured,
             "identity_within_clip_ratio": identity,
-            "identity_within_clip_interval": identity_ends,
             "coverage": people["made"].coverage,
             "coverage_real": people["real"].coverage,
+            "intervals": {
+                "motion_ratio": {action: ends for action, (_, *ends) in motion.items()},
+                "identity_within_clip_ratio": identity_ends,
+            },
             "diversity_gap": people["made"].across - people["real"].across,
             "frechet": frechet_distance(features["made"], features["real"]),
             "frechet_floor": frechet_distance(features["other"], features["real"]),
@@ -149,7 +149,7 @@ class _People:
     within: list[float]  # of each clip: likeness of its frames among themselves times their coverage
     across: float  # mean likeness of different clips
     coverage: float  # share of frames with a face
-    motions: list[float]  # the same; nan where it cannot be measured
+    motions: list[float]  # of each clip; nan where it cannot be measured
 
     @property
     def unmeasured(self) -> float:
@@ -209,10 +209,10 @@ def _print(console: Console, result: dict[str, Any]) -> None:
     for field in FIELDS:
         table.add_row(f"{field} accuracy", f"{result[f'{field}_accuracy']:.3f}", f"{result[f'{field}_accuracy_real']:.3f}")
     for action, ratio in result["motion_ratio"].items():
-        low, high = result["motion_ratio_interval"][action]
+        low, high = result["intervals"]["motion_ratio"][action]
         table.add_row(f"motion of {action}", f"{ratio:.2f} ({low:.2f} to {high:.2f})", "1")
     table.add_row("motion not measurable", f"{result['motion_unmeasured']:.3f}", "")
-    low, high = result["identity_within_clip_interval"]
+    low, high = result["intervals"]["identity_within_clip_ratio"]
     identity = f"{result['identity_within_clip_ratio']:.3f} ({low:.3f} to {high:.3f})"
     table.add_row("identity within a clip", identity, "1")
     table.add_row("frames with a face", f"{result['coverage']:.3f}", f"{result['coverage_real']:.3f}")

@@ -44,13 +44,15 @@ def statistic_interval(
     """(value, low, high) of any statistic of whole clusters in any order, which are drawn with replacement.
 
     Draws repeat clusters, by which a statistic such as a Frechet distance is `shifted`: its interval is moved back by the
-    difference of the draws' mean and the value.
+    difference of the draws' mean and the value. Draws of which it is nan say nothing of it.
     """
     value = statistic(list(clusters))
     picks = np.random.default_rng(0).integers(len(clusters), size=(draws, len(clusters)))
     drawn = [tuple(sorted(row)) for row in picks.tolist()]
     known = {row: statistic([clusters[i] for i in row]) for row in set(drawn)}  # few clusters make few different draws
-    found = np.array([known[row] for row in drawn])
+    found = np.array([known[row] for row in drawn if not math.isnan(known[row])])
+    if not len(found):
+        return value, math.nan, math.nan
     low, high = np.quantile(found, levels(len(clusters))) - (found.mean() - value if shifted else 0)
     return value, float(low), float(high)
 
