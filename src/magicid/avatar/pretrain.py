@@ -2,8 +2,7 @@
 
 Parts, in order: autoencoder, transformer (with its text encoder), judges. Each is resumable: the same command goes on
 from its newest checkpoint under `--work`, and the finished models are saved under `--out` in the layout that the
-package ships. Two come after all: in `feedback` the transformer of `--start` hears what the rewards' judges say of its
-clips, in `decoder` its autoencoder learns to draw them sharply.
+package ships. `feedback` comes after all: the transformer of `--start` hears what the rewards' judges say of its clips.
 Two more measure and show: `figures` prints how good the judges and the autoencoder are, `curves` draws the logs.
 """
 
@@ -22,7 +21,6 @@ from transformers import PreTrainedTokenizerFast
 from magicid.avatar.dataset import ClipStore, clip_store
 from magicid.avatar.feedback import RewardModels
 from magicid.avatar.guided import Guided, Teacher
-from magicid.avatar.pretrain_decoder import CLIPS, DecoderLoss, DecoderSettings, own_and_made
 from magicid.avatar.pretrain_feedback import FeedbackLoss, FeedbackSettings
 from magicid.avatar.pretrain_folder import hold, train_with_bar
 from magicid.avatar.pretrain_judges import JudgeSettings, train_judges
@@ -36,15 +34,12 @@ from magicid.avatar.pretrain_transformer import (
     frame_tokens,
     latents_shape,
     new_tokenizer,
-    publish_pipeline,
     save_pipeline,
 )
 from magicid.core import tables
-from magicid.core.device import device
 from magicid.core.errors import MagicIDError, UsageError
 from magicid.core.files import digest
 from magicid.core.model_folder import read_geometry
-from magicid.families.wan import Wan
 from magicid.training.loop import LoopSettings
 
 PARTS = ("autoencoder", "transformer", "judges")
@@ -58,9 +53,7 @@ class Pretrain:
     work: Path = Path("work/pretrain")  # clips, latents and checkpoints
     out: Path = Path(__file__).parent / "weights"
     clips: int = 32_000  # rendered for training
-    clips_from: int = (
-        0  # the first, not of autoencoder and judges: higher, and a training goes on with clips and people that it has not seen
-    )
+    clips_from: int = 0  # the transformer's first: higher, and it trains on with clips and people that it has not seen
     autoencoder: LoopSettings = field(
         default=LoopSettings(steps=5000, learning_rate=4e-4, warmup_steps=100, cosine=True, betas=(0.9, 0.99))
     )
@@ -76,19 +69,18 @@ class Pretrain:
             muon=MUON,
         )
     )
-    seed: int = 0  # of draws of clips, sentences, noise and times: a transformer's training that goes on takes another
+    seed: int = 0  # of the transformer's draws of clips, sentences, noise and times: a training that goes on takes another
     start: Path | None = None  # a saved pipeline whose transformer and text encoder are trained on; None: from nothing
     curriculum: Curriculum = field(default=Curriculum())
     compile: bool = False  # the transformer's blocks, by torch.compile: a sixth faster, needs a C++ compiler
     judges: JudgeSettings = field(default=JudgeSettings())
     feedback: FeedbackSettings = field(default=FeedbackSettings())
-    decoder: DecoderSettings = field(default=DecoderSettings())
 
 
 def main(settings: Pretrain) -> None:
     """Train the parts that are asked for."""
     makers = {"autoencoder": autoencoder, "transformer": transformer, "judges": judges}
-    makers |= {"feedback": feedback, "decoder": decoder, "figures": figures, "curves": curves}
+    makers |= {"feedback": feedback, "figures": figures, "curves": curves}
     for part in settings.parts:
         tables.check(makers, "part", part)
     for part in settings.parts:
@@ -152,26 +144,6 @@ def feedback(settings: Pretrain) -> None:
     average = train_with_bar("feedback", weights | loss.trajectories.state, loss, asked.loop, settings.work)
     model.transformer.load_state_dict({name: average[name] for name in weights if name in average}, strict=False)
     save_pipeline(model, tokenizer, vae, settings.out / "base", geometry)
-
-
-def decoder(settings: Pretrain) -> None:
-    """Train the decoder of `--start` on what its transformer makes of clips, and save the whole pipeline."""
-    asked, clips = settings.decoder, min(settings.clips, CLIPS)
-    if not settings.start or len(settings.parts) > 1:
-        raise UsageError("decoder: it learns from a network that draws clips; give its pipeline as --start, and no other part.")
-    asked.check()
-    told = {"clips": clips, "clips_from": settings.clips_from, "seed": settings.seed}
-    hold(settings.work / "decoder", asdict(asked) | told, settings.start)
-    start = settings.work / "decoder" / "start"
-    store = clip_store(settings.work, seed=2, count=clips, first=settings.clips_from)
-    family = Wan.load(start)
-    family.transformer.to(device())
-    latents = own_and_made(family, store, settings.work / "decoder" / "latents", asked)
-    family.transformer.cpu()
-    vae = family.pipeline.vae.requires_grad_(True)
-    loss = DecoderLoss(vae, store, latents, asked, settings.seed)
-    vae.load_state_dict(train_with_bar("decoder", loss.parameters, loss, asked.loop, settings.work), strict=False)
-    publish_pipeline(family.pipeline, settings.out / "base", family.geometry)
 
 
 def _begun(

@@ -15,8 +15,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import patchify, unpatchif
 from torch import Tensor, nn
 
 from magicid.avatar.dataset import HELD_OUT, ClipStore, render
-from magicid.avatar.pretrain_folder import publish_saved
 from magicid.core.device import autocast
+from magicid.core.files import publish_folder
 from magicid.core.seeds import generator, item_seed
 
 CHANNELS, PATCH = 30, 8
@@ -174,5 +174,5 @@ def reconstruction_psnr(vae: AutoencoderKLWan, store: ClipStore) -> tuple[float,
 
 def save_autoencoder(vae: AutoencoderKLWan, folder: Path) -> None:
     """Save in the diffusers layout, bf16."""
-    publish_saved(folder, vae.to(torch.bfloat16).save_pretrained)
+    publish_folder(folder, vae.to(torch.bfloat16).save_pretrained)
     vae.to(torch.float32)

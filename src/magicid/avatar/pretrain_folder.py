@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +31,6 @@ def hold(folder: Path, asked: Mapping[str, Any], start: Path | None) -> Path | N
         publish_folder(kept, lambda new: shutil.copytree(start, new, dirs_exist_ok=True))
     publish_text(path, json.dumps(asked, indent=1, sort_keys=True))
     return kept if start else None
-
-
-def publish_saved(folder: Path, save: Callable[[Path], object]) -> None:
-    """Let `save` fill a folder of models, then put it in its place; where they were loaded from is nobody's business."""
-
-    def write(new: Path) -> None:
-        save(new)
-        for path in new.rglob("config.json"):
-            config = json.loads(path.read_text())
-            config.pop("_name_or_path", None)
-            path.write_text(json.dumps(config, indent=2) + "\n")
-
-    publish_folder(folder, write)
 
 
 def train_with_bar(

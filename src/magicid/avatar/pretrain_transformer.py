@@ -22,11 +22,11 @@ from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.plain_attention import PlainAttention
 from magicid.avatar.pretrain_autoencoder import PATCH as PIXELS
 from magicid.avatar.pretrain_autoencoder import encode, to_video
-from magicid.avatar.pretrain_folder import publish_saved
 from magicid.avatar.probe import Probe, probe_targets
 from magicid.avatar.prompts import describe, sentences
 from magicid.core.device import autocast
 from magicid.core.diffusion import FlowMatching
+from magicid.core.files import publish_folder
 from magicid.core.interfaces import Geometry
 from magicid.core.seeds import generator, item_seed, noise
 
@@ -246,7 +246,7 @@ def heads_inside(boxes_NF4: NDArray[np.float32], size: int, cells: int) -> Tenso
 def save_pipeline(
     model: TextToLatents, tokenizer: PreTrainedTokenizerFast, vae: AutoencoderKLWan, out: Path, geometry: Geometry = GEOMETRY
 ) -> None:
-    """Save the networks as a whole `WanPipeline`."""
+    """Save a whole `WanPipeline`, bf16, with the geometry of its clips beside it."""
     pipeline = WanPipeline(
         tokenizer=tokenizer,
         text_encoder=model.text_encoder,
@@ -255,14 +255,12 @@ def save_pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
     )
 
-    publish_pipeline(pipeline, out, geometry)
-
-
-def publish_pipeline(pipeline: WanPipeline, out: Path, geometry: Geometry) -> None:
-    """Save a pipeline, bf16, with the geometry of its clips beside it."""
-
     def write(folder: Path) -> None:
         pipeline.to(torch.bfloat16).save_pretrained(folder)
+        for path in folder.glob("*/config.json"):  # where a part was loaded from is nobody's business
+            config = json.loads(path.read_text())
+            config.pop("_name_or_path", None)
+            path.write_text(json.dumps(config, indent=2) + "\n")
         (folder / "geometry.json").write_text(json.dumps(asdict(geometry)) + "\n")
 
-    publish_saved(out, write)
+    publish_folder(out, write)
