@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from magicid.avatar.judge_data import FaceStore, Views, damaged
 from magicid.avatar.prompts import describe
-from magicid.avatar.truth import VOCABULARIES, Truth
+from magicid.avatar.truth import VOCABULARIES, Truth, pick
 from magicid.core.device import autocast, device
 from magicid.core.seeds import item_seed
 from magicid.perception.networks import CELL, SIZE, TruthClassifier, VideoTextNetwork
@@ -104,9 +104,7 @@ def arc_face(cosines: Tensor, labels: Tensor, margin: float, scale: float = 32.0
 
 def hard_negatives(truth: Truth, rng: np.random.Generator) -> list[Truth]:
     """Three truths, each different from `truth` in exactly one field: scene, outfit, action."""
-    return [
-        replace(truth, **{name: str(rng.choice([v for v in VOCABULARIES[name] if v != getattr(truth, name)]))}) for name in VARIED
-    ]
+    return [replace(truth, **{name: pick(rng, [v for v in VOCABULARIES[name] if v != getattr(truth, name)])}) for name in VARIED]
 
 
 def same(a: Sequence[Truth], b: Sequence[Truth]) -> Tensor:

@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from magicid.avatar.truth import Truth
+from magicid.avatar.truth import Truth, pick, random_truth
 from magicid.core.errors import DataError
 
 TRIGGER = "sks"  # stands for the person; the base model has met the word with everybody's face
@@ -79,11 +79,11 @@ TABLES = {
 
 def describe(truth: Truth, rng: np.random.Generator, subject: str | None = None) -> str:
     """One sentence that says `truth`, in a phrasing drawn from `rng`; `subject` names the person, else a phrase is drawn."""
-    words = {field: str(rng.choice(table[getattr(truth, field)])) for field, table in TABLES.items()}
-    words["subject"] = subject or str(rng.choice(SUBJECTS)).format(t=TRIGGER)
+    words = {field: pick(rng, table[getattr(truth, field)]) for field, table in TABLES.items()}
+    words["subject"] = subject or pick(rng, SUBJECTS).format(t=TRIGGER)
     if subject is None and words["outfit"].startswith("as a") and rng.random() < 0.4:
         words["subject"], words["outfit"] = words["outfit"].removeprefix("as "), ""  # "a scientist in a lab coat nods"
-    return _tidy(str(rng.choice(TEMPLATES)).format(**words))
+    return _tidy(pick(rng, TEMPLATES).format(**words))
 
 
 def _tidy(sentence: str) -> str:
@@ -111,7 +111,5 @@ def _says(text: str, phrase: str) -> bool:
 
 def sentences(count: int, seed: int) -> list[str]:
     """Random sentences, for training a tokenizer."""
-    from magicid.avatar.truth import random_truth
-
     rng = np.random.default_rng(seed)
     return [describe(random_truth(rng), rng) for _ in range(count)]

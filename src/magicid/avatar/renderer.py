@@ -14,7 +14,7 @@ from magicid.avatar.head import Head
 from magicid.avatar.identity import Identity
 from magicid.avatar.outfits import OUTFIT_LOOKS, Outfit, draw_body
 from magicid.avatar.scenes import BACKDROPS, MARGIN, paint_backdrop
-from magicid.avatar.truth import SCENES, Truth
+from magicid.avatar.truth import SCENES, Truth, pick
 
 _UNIT = 0.2  # half a head height at scale 1, in frame sizes
 _HOME = 0.5 + 0.42j  # the head's centre at rest, in frame sizes
@@ -73,7 +73,7 @@ def render_photo(identity: Identity, seed: int, size: int = 256) -> Photo:
     yaw, pitch, roll, x, y = (rng.uniform(-1, 1, 5) * (25, 15, 10, 0.04, 0.03)).tolist()
     smile, opening, zoom, light, warmth = rng.random(5).tolist()
     pose = Pose(x=x, y=y, yaw=yaw, pitch=pitch, roll=roll, smile=1.2 * smile - 0.2, mouth_open=max(0.0, opening - 0.5))
-    truth = Truth(str(rng.choice(SCENES)), str(rng.choice(_EVERYDAY)), "turns")
+    truth = Truth(pick(rng, SCENES), pick(rng, _EVERYDAY), "turns")
     clip = _draw(identity, truth, rng, [pose], [(1 + 0.3 * zoom, 0j)], size, 8.0)
     gain = (0.88 + 0.24 * light) * np.array([1 + 0.1 * (warmth - 0.5), 1, 1 - 0.1 * (warmth - 0.5)])
     image = np.clip(clip.frames[0] * gain, 0, 255).astype(np.uint8)

@@ -4,9 +4,13 @@ A `Truth` is everything that a prompt decides; who the person is stands in `Iden
 that the judges tell apart, so their order is part of the shipped weights.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 SCENES = (
     "beach", "snow", "street", "campfire", "forest", "desert",
@@ -52,8 +56,13 @@ VOCABULARIES: dict[str, tuple[str, ...]] = {
 }
 
 
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """One of a few things, each as likely: what `rng.choice` draws, without making an array of them."""
+    return options[int(rng.integers(len(options)))]
+
+
 def random_truth(rng: np.random.Generator) -> Truth:
     """Draw every field uniformly, but for the camera: half of all clips have a still one."""
-    camera = "still" if rng.random() < 0.5 else str(rng.choice(CAMERAS[1:]))
-    scene, outfit, action, amplitude = (str(rng.choice(list(VOCABULARIES[k]))) for k in list(VOCABULARIES)[:4])
+    camera = "still" if rng.random() < 0.5 else pick(rng, CAMERAS[1:])
+    scene, outfit, action, amplitude = (pick(rng, VOCABULARIES[k]) for k in list(VOCABULARIES)[:4])
     return Truth(scene, outfit, action, amplitude, camera)
