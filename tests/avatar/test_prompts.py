@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from magicid.avatar.prompts import SUBJECTS, TABLES, TEMPLATES, describe, parse, sentences
-from magicid.avatar.truth import VOCABULARIES, Truth, random_truth
+from magicid.avatar.truth import VOCABULARIES, Truth, pick, random_truth
 from magicid.core.errors import DataError
 
 
@@ -69,6 +69,14 @@ def test_sentences_are_tidy_and_the_same_for_the_same_seed() -> None:
             and sentence.endswith(".")
             and not {"  ", " ,", ",.", "{"} & set(itertools.chain(map("".join, itertools.pairwise(sentence)), sentence))
         )
+
+
+@pytest.mark.parametrize("count", range(1, 14))
+def test_a_pick_is_what_choice_draws(count: int) -> None:
+    ours, numpys = (np.random.default_rng(count) for _ in range(2))
+    names = [f"name-{i}" for i in range(count)]
+    assert [pick(ours, names) for _ in range(50)] == [str(numpys.choice(names)) for _ in range(50)]
+    assert ours.random() == numpys.random()
 
 
 def test_a_person_is_drawn_from_every_way_to_say_it() -> None:

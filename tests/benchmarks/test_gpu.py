@@ -7,7 +7,7 @@ import pytest
 from benchmarks.gpu import Gpu, main
 
 
-@pytest.mark.parametrize(("family", "precision", "offload"), [("hunyuan_video", "fp32", "none"), ("wan", "fp8", "block")])
+@pytest.mark.parametrize(("family", "precision", "offload"), [("wan", "fp32", "none"), ("hunyuan_video", "fp8", "block")])
 def test_every_piece_of_work_is_timed_and_the_plain_loop_beside_it(
     family: str, precision: str, offload: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

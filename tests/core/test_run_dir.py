@@ -1,6 +1,7 @@
 """A run directory has one owner, one set of settings, and stages that are finished or are not."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,13 @@ def test_the_same_settings_open_a_run_again(run: RunDir) -> None:
     run.freeze({"seed": 0, "optimize.beta": 500.0, "targets": []})
     run.freeze({"targets": [], "optimize.beta": 500.0, "seed": 0})
     assert run.settings()["optimize.beta"] == 500.0
+
+
+def test_settings_come_back_whatever_their_names_and_are_the_callers_own(run: RunDir) -> None:
+    asked = {"photos": os.fsdecode(b"caf\xe9"), "trigger": "caf\u00e9 \U0001f600", "targets": ["to_q"]}
+    run.freeze(asked)
+    run.settings()["targets"].append("to_k")
+    assert run.settings() == asked
 
 
 def test_other_settings_are_refused_with_the_difference(run: RunDir) -> None:

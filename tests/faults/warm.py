@@ -15,4 +15,4 @@ import magicid.runs
 import tests.doubles
 
 __all__ = ["magicid", "tests", "torch", "tyro"]
-Image.init()
+Image.init()  # its readers of files, which it would import one by one

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from magicid.avatar.canvas import Colour, mix
+from magicid.avatar.truth import pick
 
 HAIR_STYLES = ("bald", "buzz", "short", "side-part", "bob", "long", "curly", "bun", "mohawk")
 BEARDS = ("none", "stubble", "moustache", "goatee", "full")
@@ -55,7 +56,7 @@ class Identity:
         between = rng.uniform
 
         def tint(palette: tuple[Colour, ...], spread: float) -> Colour:
-            r, g, b = np.clip(palette[rng.integers(len(palette))] + rng.normal(0, spread, 3), 0, 255).tolist()
+            r, g, b = np.clip(np.array(pick(rng, palette)) + rng.normal(0, spread, 3), 0, 255).tolist()
             return r, g, b
 
         width, spacing = between(0.68, 0.92), between(0.43, 0.53)
@@ -63,7 +64,7 @@ class Identity:
         lips = mix(skin_colour(tone, undertone), (205, 30, 60), between(0.3, 0.85))
         return cls(
             tone, undertone, width, between(), between(-0.1, 0.12),
-            str(rng.choice(HAIR_STYLES)), hair, between(), between(0.38, 0.66),
+            pick(rng, HAIR_STYLES), hair, between(), between(0.38, 0.66),
             tint(EYE_COLOURS, 8), width * between(0.2, 0.29), between(0.62, 1.0), width * spacing, between(-0.1, 0.1),
             between(-14, 16), between(0.04, 0.15), between(-22, 13),
             between(0.22, 0.44), between(0.08, 0.2), between(0.2, 0.42), between(0.52, 0.64), between(0.03, 0.11), lips,

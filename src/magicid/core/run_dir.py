@@ -16,7 +16,9 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +30,6 @@ from magicid.core.faults import reach
 from magicid.core.files import TEMPORARY, append_line, publish_text, sha256
 from magicid.core.records import Record
 
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # in C where PyYAML has it, ten times faster; both are safe
 FREE = ("offload", "base_commit")  # how and whence, not what: memory may run out, and a digest tells models apart
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
@@ -140,7 +141,7 @@ class RunDir:
         if not path.exists():
             raise UsageError(f"{root}: not a run directory (no settings.yaml); make one with: magicid run PHOTOS --out DIR.")
         try:
-            loaded: dict[str, Any] = dict(yaml.load(path.read_text(), LOADER))
+            loaded: dict[str, Any] = deepcopy(_parsed(path.read_text()))
         except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not the settings written here; bring them back, or choose another --out.") from error
         return loaded
@@ -218,6 +219,12 @@ def filled(kind: type[T], settings: Mapping[str, Any], prefix: str = "") -> T:
     names = [field.name for field in fields(kind) if prefix + field.name in settings]  # type: ignore[arg-type]
     values = {name: settings[prefix + name] for name in names}
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> dict[str, Any]:
+    """The settings in a file's text; a run asks for them twenty times, and parsing them takes longer than all else of it."""
+    return dict(yaml.safe_load(text))
 
 
 def _parts() -> list[str]:
