@@ -56,7 +56,7 @@ class Identity:
         between = rng.uniform
 
         def tint(palette: tuple[Colour, ...], spread: float) -> Colour:
-            r, g, b = np.clip(np.array(pick(rng, palette)) + rng.normal(0, spread, 3), 0, 255).tolist()
+            r, g, b = np.clip(pick(rng, palette) + rng.normal(0, spread, 3), 0, 255).tolist()
             return r, g, b
 
         width, spacing = between(0.68, 0.92), between(0.43, 0.53)
