@@ -11,6 +11,7 @@ from rich.console import Console
 from magicid.avatar.dataset import HELD_OUT, render
 from magicid.comparison.table import finite
 from magicid.core import tables
+from magicid.core.errors import UsageError
 from magicid.experiments import base_quality
 from magicid.experiments.base_quality import BaseQuality, _likeness, _ratio, contact_sheet
 from magicid.media.photo import read_photo
@@ -34,6 +35,20 @@ def test_kept_batches_of_fewer_clips_are_not_taken_for_whole_ones(
     real = np.stack([render(HELD_OUT, i).frames for i in range(4)])
     assert [len(asked._generated(said[:count], real, quiet)) for count in (3, 4, 3)] == [3, 4, 3]
     assert sorted(path.name[12:] for path in asked.work.iterdir()) == [f"-1-None-1.0-{end}.npy" for end in ("0-2", "2-1", "2-2")]
+
+
+def test_later_sentences_alone_have_the_clips_that_they_have_among_all(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base_quality, "WEIGHTS", weights)
+    said, quiet = ["a person waves", "a person sits", "a person walks", "a person"], Console(quiet=True)
+    real = np.stack([render(HELD_OUT, i).frames for i in range(4)])
+    every = BaseQuality(steps=1, batch=2, work=tmp_path / "all")._generated(said, real, quiet)
+    later = BaseQuality(steps=1, batch=2, first=2, work=tmp_path / "later")._generated(said[2:], real[2:], quiet)
+    np.testing.assert_array_equal(later, every[2:])
+    assert [path.name[12:] for path in (tmp_path / "later").iterdir()] == ["-1-None-1.0-2-2.npy"]
+    with pytest.raises(UsageError, match=r"first -1: held-out sentences are numbered from 0"):
+        BaseQuality(first=-1).run(quiet=True)
 
 
 def test_clips_that_start_from_nearly_clean_renders_are_the_renders(

@@ -42,6 +42,7 @@ class BaseQuality:
     """Sampling settings; clips are kept under `work` and not drawn twice."""
 
     clips: int = 128
+    first: int = 0  # number of the first held-out sentence: weights are chosen on others than those that they are shown by
     steps: int = 50
     guidance: float | None = None  # None: the base model's own
     start: float = 1.0  # below 1, clips start from real renders noised to this time: tells where on the path a model errs
@@ -54,13 +55,16 @@ class BaseQuality:
         if min(self.clips, self.steps, self.batch) < 1:
             said = f"clips {self.clips}, steps {self.steps}, batch {self.batch}"
             raise UsageError(f"{said}: each must be at least 1; set it higher.")
+        if self.first < 0:
+            raise UsageError(f"first {self.first}: held-out sentences are numbered from 0; choose another --first.")
         if not 0 < self.start <= 1:
             raise UsageError(f"start {self.start}: a time is above 0 (clean) and at most 1 (noise); choose another --start.")
         console = Console(stderr=quiet)
-        items = [item(HELD_OUT, i) for i in range(self.clips)]
-        real = np.stack([render(HELD_OUT, i).frames for i in range(self.clips)])
+        numbers = range(self.first, self.first + self.clips)
+        items = [item(HELD_OUT, i) for i in numbers]
+        real = np.stack([render(HELD_OUT, i).frames for i in numbers])
         made = self._generated([one.sentence for one in items], real, console)
-        other = np.stack([_told_by_others(i) for i in range(self.clips)])
+        other = np.stack([_told_by_others(i) for i in numbers])
         truths = [one.truth for one in items]
         classifier = Classifier()
         features = {name: classifier.features(clips) for name, clips in (("made", made), ("real", real), ("other", other))}
@@ -94,6 +98,7 @@ class BaseQuality:
             "frechet": frechet_distance(features["made"], features["real"]),
             "frechet_floor": frechet_distance(features["other"], features["real"]),
             "clips": self.clips,
+            "first": self.first,
             "steps": self.steps,
             "start": self.start,
             "base_sha256": _digest(),
@@ -117,10 +122,10 @@ class BaseQuality:
         version = f"{digest(WEIGHTS / 'base')[:12]}-{self.steps}-{self.guidance}-{self.start}"
 
         def made(first: int) -> Frames:
-            part = slice(first, first + self.batch)
-            path = self.work / f"{version}-{first}-{len(sentences[part])}.npy"
+            part, number = slice(first, first + self.batch), self.first + first
+            path = self.work / f"{version}-{number}-{len(sentences[part])}.npy"
             if not path.exists():
-                seeds = [item_seed(0, "base_quality", first + i) for i in range(len(sentences[part]))]
+                seeds = [item_seed(0, "base_quality", number + i) for i in range(len(sentences[part]))]
                 begin = (family.encode(to_tensor(real[part])), self.start) if self.start < 1 else None
                 wanted = family.encode_prompts(sentences[part])
                 latents = sample(family, wanted, negative, seeds, shape, self.steps, self.guidance, begin)
