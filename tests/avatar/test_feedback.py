@@ -79,6 +79,10 @@ def test_real_clips_are_found_as_they_are(models: RewardModels, clips: list[Clip
     torch.testing.assert_close(found.speed_B2, torch.zeros(3, 2))  # of the very clips that they are set against
     others = judge(models, clips, video, [(ACTIONS.index(item(HELD_OUT, i).truth.action) + 1) % len(ACTIONS) for i in CLIPS])
     assert (others.action_B > found.action_B).all()
+    boxes = torch.from_numpy(np.stack([clip.boxes for clip in clips]))
+    assert float((found.boxes_BF4 - boxes).abs().mean()) < 2 and not found.boxes_BF4.requires_grad
+    grey = judge(models, clips, torch.zeros_like(video))
+    assert (grey.lost_B > 0.9).all() and (grey.seen_B == 0).all()
     frozen = judge(models, clips, video[:, :, :1].expand_as(video))
     assert (frozen.speed_B2[:, 0] < -0.5).all()
     mixed = judge(models, clips, torch.cat((video[:, :, ::2], video.roll(1, 0)[:, :, 1::2]), 2))
@@ -88,7 +92,7 @@ def test_real_clips_are_found_as_they_are(models: RewardModels, clips: list[Clip
 def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(models: RewardModels, clips: list[Clip]) -> None:
     video = to_video(np.stack([clip.frames for clip in clips])).requires_grad_(True)
     found = judge(models, clips, video)
-    alone = {"identity": 0.0, "motion": 0.0, "action": 0.0, "across": 0.0}
+    alone = {"identity": 0.0, "motion": 0.0, "action": 0.0, "across": 0.0, "seen": 0.0}
     assert (found.loss(FeedbackWeights(**alone)) == 0).all()
     torch.testing.assert_close(found.loss(FeedbackWeights(**alone | {"identity": 2.0})), -2 * found.within_B)
     torch.testing.assert_close(
@@ -96,11 +100,15 @@ def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(models: 
     )
     torch.testing.assert_close(found.loss(FeedbackWeights(**alone | {"motion": 3.0})), 3 * found.speed_B2.square().mean(1))
     torch.testing.assert_close(found.loss(FeedbackWeights(**alone | {"action": 3.0})), 3 * found.action_B)
+    assert (found.lost_B < 0.05).all()
+    hidden = replace(found, lost_B=torch.tensor([0.0, 0.5, 0.5]), real_seen_B=torch.tensor([1, 1, 16 / 17]))
+    assert hidden.loss(FeedbackWeights(**alone | {"seen": 3.0})).tolist() == [0, 1.5, 0]
     for name in ("seen_B", "real_seen_B"):
         lost = replace(found, speed_B2=found.speed_B2 + 1, **{name: torch.full((3,), 16 / 17)})
         assert (lost.loss(FeedbackWeights(**alone | {"motion": 3.0})) == 0).all()
     faster = judge(models, clips, video[:, :, [*range(0, 17, 2), *range(15, 0, -2)]])
     assert (faster.loss(FeedbackWeights(**alone | {"motion": 3.0})) > 1e-3).all()
-    for part in (found.within_B, faster.speed_B2, found.action_B):
+    grey = judge(models, clips, 0.2 * video)
+    for part in (found.within_B, faster.speed_B2, found.action_B, grey.lost_B):
         (gradient,) = torch.autograd.grad(part.sum(), video, retain_graph=True)
         assert bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0

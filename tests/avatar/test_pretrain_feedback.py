@@ -24,7 +24,7 @@ from magicid.training.loop import LoopSettings
 from magicid.training.sampling import sample
 
 TRANSFORMER = Path("base/transformer/diffusion_pytorch_model.safetensors")
-NOTHING = FeedbackWeights(identity=0.0, across=0.0, motion=0.0, action=0.0, anchor=0.0, look=0.0)
+NOTHING = FeedbackWeights(identity=0.0, across=0.0, seen=0.0, motion=0.0, flow=0.0, action=0.0, anchor=0.0, look=0.0)
 
 
 def settings(folder: Path, start: Path | None = WEIGHTS / "base") -> Pretrain:
@@ -57,7 +57,7 @@ def feeding(work: Path, weights: FeedbackWeights) -> FeedbackLoss:
     return FeedbackLoss(model, before, vae, tokenizer, store, GEOMETRY, RewardModels(), asked)
 
 
-@pytest.mark.parametrize("weight", ["identity", "motion", "action", "anchor", "look"])
+@pytest.mark.parametrize("weight", ["identity", "seen", "motion", "flow", "action", "anchor", "look"])
 def test_each_weight_alone_reaches_the_transformer(tmp_path: Path, weight: str) -> None:
     loss = feeding(tmp_path, replace(NOTHING, **{weight: 1.0}))
     loss(0, 0)

@@ -1,8 +1,9 @@
 """What the world's reward models say of clips that are still being drawn, with gradients (ReFL, arXiv:2304.05977).
 
 The faces of a clip are one person's and those of other clips are not, the head moves as much as in the real clip of the
-sentence, and the action is the sentence's. Face and text encoder are the rewards', which no report looks through; the
-detector, which also says how fast a head is, is the world's only one.
+sentence and can be found, and the action is the sentence's. Face and text encoder are the rewards', which no report looks
+through; the detector, which also says how fast a head is, is the world's only one. What optical flow says of motion is in
+avatar/flow_feedback.py.
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from magicid.perception.face import TEMPLATE
 from magicid.perception.networks import CROP, SIZE, HeadDetector, ResNetFace, VideoTextNetwork
 
 TEMPERATURE = 0.1  # of cosines, where one action is told from another; sharper ones are sure of all that is nearly right
+SURE = 0.7  # heat from which on a head is found surely enough
 STILL = 0.003  # square pixels a frame, added so that the logarithm of a head's speed at rest is finite
 
 
@@ -25,9 +27,12 @@ STILL = 0.003  # square pixels a frame, added so that the logarithm of a head's 
 class FeedbackWeights:
     """Of the rewards, and of what holds the network to the weights before."""
 
-    identity: float = 0.5  # likeness of a clip's faces among themselves
+    identity: float = 0.6  # likeness of a clip's faces among themselves
     across: float = 0.1  # of likeness between clips, as a share of `identity`
-    motion: float = 0.2  # squared logarithm of the head's speed over the real one's
+    seen: float = 1.5  # what frames lack of surely found heads: else rewards are had by hiding them
+    motion: float = 0.1  # squared logarithm of the head's speed over the real one's
+    flow: float = 2.0  # Huber's loss of the person's speed by optical flow, set against `aim` times the real one's
+    aim: float = 1.3  # above 1, since what a small step wins is less than what it is asked for
     action: float = 0.05  # cross entropy of the sentence's action among all
     anchor: float = 0.5  # squared distance of velocities to those of the weights before
     look: float = 5.0  # the same of their means over a clip's frames: what a clip looks like stays, what frames differ by may go
@@ -44,13 +49,17 @@ class Rewards:
     action_B: Tensor  # cross entropy
     seen_B: Tensor  # share of frames with a head
     real_seen_B: Tensor  # the same of the real clip
+    lost_B: Tensor  # 0: a head is surely found in each frame; 1: in none
+    boxes_BF4: Tensor  # of each frame's best head, in pixels, without gradients
 
     def loss(self, weights: FeedbackWeights) -> Tensor:
         """(B,), to be made small."""
         likeness = weights.across * self.across_B - self.within_B
         followed = ((self.seen_B == 1) & (self.real_seen_B == 1)).float()  # a track that breaks off says nothing of speed
         speed = self.speed_B2.square().mean(1) * followed
-        return weights.identity * likeness + weights.motion * speed + weights.action * self.action_B
+        lost = self.lost_B * (self.real_seen_B == 1)
+        said = weights.identity * likeness + weights.motion * speed + weights.action * self.action_B
+        return said + weights.seen * lost
 
 
 class RewardModels:
@@ -67,9 +76,9 @@ class RewardModels:
         video_BCFHW, real_BCFHW, actions_B = (tensor.to(where) for tensor in (video_BCFHW, real_BCFHW, actions_B))
         frames = video_BCFHW.shape[2]
         pictures = video_BCFHW.transpose(1, 2).flatten(0, 1)
-        spots_N52, heat_N = self._heads(pictures)
+        spots_N52, heat_N, boxes_N4 = self._heads(pictures)
         with torch.no_grad():  # found, not known: what finding adds to a head's speed is in both
-            real_N52, real_heat_N = self._heads(real_BCFHW.transpose(1, 2).flatten(0, 1))
+            real_N52, real_heat_N, _ = self._heads(real_BCFHW.transpose(1, 2).flatten(0, 1))
         made, real = (speeds(spots.reshape(-1, frames, 5, 2)) for spots in (spots_N52, real_N52))
         crops = aligned(pictures, spots_N52.detach())
         faces = mirrored(self.encoder, crops)
@@ -79,15 +88,18 @@ class RewardModels:
         cosines = torch.einsum("bd,bad->ba", self.text.embed_video(video_BCFHW.transpose(1, 2)), said)
         action = F.cross_entropy(cosines / TEMPERATURE, actions_B, reduction="none")
         within, across = likeness(faces.reshape(-1, frames, faces.shape[1]), seen_BF)
-        found = (within, across, made.log() - real.log(), action, seen_BF.mean(1), real_seen_BF.mean(1))
+        lost = (SURE - heat_N).relu().reshape(-1, frames).mean(1) / SURE
+        boxes = boxes_N4.detach().reshape(-1, frames, 4)
+        found = (within, across, made.log() - real.log(), action, seen_BF.mean(1), real_seen_BF.mean(1), lost, boxes)
         return Rewards(*(tensor.cpu() for tensor in found))
 
-    def _heads(self, pictures_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Landmarks (N, 5, 2) and heat (N,) of each picture's best head."""
+    def _heads(self, pictures_NCHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Landmarks (N, 5, 2), heat (N,) and box (N, 4) of each picture's best head."""
         logits, places = self.detector(pictures_NCHW)
         heat_N, best_N = logits.flatten(1).sigmoid().max(1)
         numbers = torch.arange(len(best_N), device=best_N.device)
-        return places.flatten(1, 2)[numbers, best_N].reshape(-1, 7, 2)[:, 2:], heat_N
+        best = places.flatten(1, 2)[numbers, best_N]
+        return best[:, 4:].reshape(-1, 5, 2), heat_N, best[:, :4]
 
 
 def aligned(pictures_NCHW: Tensor, landmarks_N52: Tensor) -> Tensor:

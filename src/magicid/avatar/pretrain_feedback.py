@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
+from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from magicid.avatar.dataset import ClipStore
 from magicid.avatar.feedback import FeedbackWeights, RewardModels
+from magicid.avatar.flow_feedback import FlowReward
 from magicid.avatar.guided import Teacher
 from magicid.avatar.pretrain_autoencoder import decode, to_video
 from magicid.avatar.pretrain_transformer import TextToLatents, latents_scale, latents_shape, tokens
@@ -27,6 +29,8 @@ from magicid.core.interfaces import Geometry
 from magicid.core.seeds import item_seed
 from magicid.training.loop import LoopSettings
 
+FLOW_BELOW = 0.8  # above this time a predicted clip is too vague for flow
+FOLLOWED = 0.85  # share of frames with a head that flow needs
 OVER = 1.2  # pixels count up to so far beyond -1..1: at 1 those that are a little too bright would get no gradient
 
 
@@ -35,7 +39,7 @@ class FeedbackSettings:
     """How long and how hard."""
 
     loop: LoopSettings = field(
-        default=LoopSettings(steps=750, learning_rate=5e-5, weight_decay=0.0, betas=(0.9, 0.99), ema_decay=0.97)
+        default=LoopSettings(steps=1200, learning_rate=8e-5, weight_decay=0.0, betas=(0.9, 0.99), ema_decay=0.97)
     )
     batch: int = 8  # clips of a step
     pool: int = 48  # clips on their way at once
@@ -65,6 +69,7 @@ class FeedbackLoss:
         self.geometry, self.rewards, self.settings, self.law = geometry, rewards, settings, FlowMatching()
         shape, (pool, steps) = latents_shape(vae), (settings.pool, settings.sample_steps)
         self.trajectories = Trajectories(self.law, shape, pool, steps, len(store), seed)
+        self.flow = FlowReward(store) if settings.weights.flow else None
         self.mean, self.std = latents_scale(vae)
         self.nothing = tokens(tokenizer, [""] * settings.batch)
 
@@ -84,13 +89,19 @@ class FeedbackLoss:
             clean, _ = self.law.clean_and_noise(x_t, guided, t_B)
             video = decode(self.vae, clean * self.std + self.mean).float().clamp(-OVER, OVER)
         rewards = self.rewards(video, to_video(self.store.frames[clips.numpy()]), list(sentences), torch.tensor(actions))
-        self.trajectories.advance(turn, places, guided.detach())
         weights, gone = self.settings.weights, velocity - target
+        said, moved = rewards.loss(weights), torch.zeros(len(t_B))
+        if self.flow:  # smooth, since one clip of a sentence may well move more than another
+            followed = (rewards.seen_B >= FOLLOWED) & (t_B < FLOW_BELOW)
+            moved = self.flow(video, rewards.boxes_BF4, clips.tolist(), actions, followed, weights.aim)
+            said = said + weights.flow * F.smooth_l1_loss(moved, torch.zeros_like(moved), reduction="none")
+        self.trajectories.advance(turn, places, guided.detach())
         distance, look = gone.square().mean(), gone.mean(2).square().mean()
-        fed = (rewards.loss(weights) * (1 - t_B)).mean()  # what is mostly noise still can hardly be judged
+        fed = (said * (1 - t_B)).mean()  # what is mostly noise still can hardly be judged
         logged = {
             "distance": distance, "look": look, "within": rewards.within_B.mean(), "across": rewards.across_B.mean(),
             "speed": rewards.speed_B2.mean(), "action": rewards.action_B.mean(), "seen": rewards.seen_B.mean(),
+            "lost": rewards.lost_B.mean(), "moved": moved.mean(),
         }  # fmt: skip
         return weights.anchor * distance + weights.look * look + fed, {k: float(v.detach()) for k, v in logged.items()}
 

@@ -18,11 +18,10 @@ from magicid.core.interfaces import FlowEstimator
 from magicid.perception.optical_flow import (
     Flow,
     Mask,
-    background_motion,
+    camera_motion,
     consistent,
     dis,
     flow,
-    grey,
     residual_flow,
     working_frame,
     working_scale,
@@ -32,7 +31,6 @@ from magicid.perception.subject import LEAST_BACKGROUND, Head, Masks, subject_ma
 RATE = 8.0  # Hz: the time step that everything is measured at
 SUBJECT_HEADS = 7.5  # head heights in a body length, the artist's canon of an adult
 _UPPER = 0.1  # share of the subject's pixels, the fastest, that count
-_TEXTURE = 6.0  # grey levels that a neighbourhood must span for its flow to mean something
 _SMOOTH = 0.15  # head heights over which motion is averaged before its direction is judged
 
 
@@ -142,10 +140,7 @@ def _pair(
     """The subject's motion from a to b (H, W, 3); None where the background's cannot be found."""
     forward = estimate(a, b)
     trusted = consistent(forward, estimate(b, a))
-    textured = cv2.morphologyEx(grey(a), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > _TEXTURE
-    affine = background_motion(forward, background & trusted & textured)
-    if affine is None:  # a plain wall behind the person: its flow, mostly none, must do
-        affine = background_motion(forward, background & trusted)
+    affine = camera_motion(a, forward, trusted, background)
     if affine is None:
         return None
     valid = trusted & subject

@@ -22,6 +22,7 @@ _GRID = 4  # pixels between the points that the background's motion is fitted to
 _INLIER = 0.5  # pixels that a point of the background may stray from the fit
 _REST, _RESTING = 0.25, 0.1  # pixels that a point at rest may move; share of points at rest that a still camera shows
 _FEWEST = 12  # points that a fit needs
+_TEXTURE = 6.0  # grey levels that a neighbourhood must span for its flow to mean something
 
 
 def working_scale(height: int, width: int) -> float:
@@ -110,6 +111,16 @@ def background_motion(flow: Flow, background: Mask) -> NDArray[np.float64] | Non
         points, points + shift, method=cv2.RANSAC, ransacReprojThreshold=_INLIER, maxIters=300
     )
     return cast(NDArray[np.float64] | None, affine)
+
+
+def camera_motion(a: NDArray[np.uint8], flow: Flow, trusted: Mask, background: Mask) -> NDArray[np.float64] | None:
+    """`background_motion` of the flow from a picture (H, W, 3), where it is trusted and the picture has texture.
+
+    A plain wall behind the person has none: its flow, mostly none, must do then.
+    """
+    textured = cv2.morphologyEx(grey(a), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > _TEXTURE
+    affine = background_motion(flow, background & trusted & textured)
+    return background_motion(flow, background & trusted) if affine is None else affine
 
 
 def residual_flow(flow: Flow, affine: NDArray[np.float64]) -> Flow:
