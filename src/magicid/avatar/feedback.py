@@ -29,7 +29,7 @@ class FeedbackWeights:
 
     identity: float = 0.6  # likeness of a clip's faces among themselves
     across: float = 0.1  # of likeness between clips, as a share of `identity`
-    seen: float = 1.5  # what frames lack of surely found heads: else rewards are had by hiding them
+    seen: float = 1.5  # of heads half lost, which a detector can still pull back: else rewards are had by hiding them
     motion: float = 0.1  # squared logarithm of the head's speed over the real one's
     flow: float = 2.0  # Huber's loss of the person's speed by optical flow, set against `aim` times the real one's
     aim: float = 1.3  # above 1, since what a small step wins is less than what it is asked for
@@ -55,11 +55,10 @@ class Rewards:
     def loss(self, weights: FeedbackWeights) -> Tensor:
         """(B,), to be made small."""
         likeness = weights.across * self.across_B - self.within_B
-        followed = ((self.seen_B == 1) & (self.real_seen_B == 1)).float()  # a track that breaks off says nothing of speed
-        speed = self.speed_B2.square().mean(1) * followed
-        lost = self.lost_B * (self.real_seen_B == 1)
+        known = (self.real_seen_B == 1).float()  # where the real one's head is lost, the made one's may be
+        speed = self.speed_B2.square().mean(1) * known * (self.seen_B == 1)  # a track that breaks off says nothing of it
         said = weights.identity * likeness + weights.motion * speed + weights.action * self.action_B
-        return said + weights.seen * lost
+        return said + weights.seen * self.lost_B * known
 
 
 class RewardModels:

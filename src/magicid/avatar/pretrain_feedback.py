@@ -30,7 +30,6 @@ from magicid.core.seeds import item_seed
 from magicid.training.loop import LoopSettings
 
 FLOW_BELOW = 0.8  # above this time a predicted clip is too vague for flow
-FOLLOWED = 0.85  # share of frames with a head that flow needs
 OVER = 1.2  # pixels count up to so far beyond -1..1: at 1 those that are a little too bright would get no gradient
 
 
@@ -69,7 +68,7 @@ class FeedbackLoss:
         self.geometry, self.rewards, self.settings, self.law = geometry, rewards, settings, FlowMatching()
         shape, (pool, steps) = latents_shape(vae), (settings.pool, settings.sample_steps)
         self.trajectories = Trajectories(self.law, shape, pool, steps, len(store), seed)
-        self.flow = FlowReward(store) if settings.weights.flow else None
+        self.flow = FlowReward(store, settings.weights.aim) if settings.weights.flow else None
         self.mean, self.std = latents_scale(vae)
         self.nothing = tokens(tokenizer, [""] * settings.batch)
 
@@ -90,18 +89,19 @@ class FeedbackLoss:
             video = decode(self.vae, clean * self.std + self.mean).float().clamp(-OVER, OVER)
         rewards = self.rewards(video, to_video(self.store.frames[clips.numpy()]), list(sentences), torch.tensor(actions))
         weights, gone = self.settings.weights, velocity - target
-        said, moved = rewards.loss(weights), torch.zeros(len(t_B))
-        if self.flow:  # smooth, since one clip of a sentence may well move more than another
-            followed = (rewards.seen_B >= FOLLOWED) & (t_B < FLOW_BELOW)
-            moved = self.flow(video, rewards.boxes_BF4, clips.tolist(), actions, followed, weights.aim)
-            said = said + weights.flow * F.smooth_l1_loss(moved, torch.zeros_like(moved), reduction="none")
+        loss_B, gap_B, followed_B = rewards.loss(weights), torch.zeros(len(t_B)), torch.zeros(len(t_B), dtype=torch.bool)
+        if self.flow is not None:
+            followed_B = (rewards.seen_B == 1) & (t_B < FLOW_BELOW)
+            gap_B = self.flow(video, rewards.boxes_BF4, clips.tolist(), followed_B)
+            loss_B = loss_B + weights.flow * F.smooth_l1_loss(gap_B, torch.zeros_like(gap_B), reduction="none")
         self.trajectories.advance(turn, places, guided.detach())
         distance, look = gone.square().mean(), gone.mean(2).square().mean()
-        fed = (said * (1 - t_B)).mean()  # what is mostly noise still can hardly be judged
+        fed = (loss_B * (1 - t_B)).mean()  # what is mostly noise still can hardly be judged
         logged = {
             "distance": distance, "look": look, "within": rewards.within_B.mean(), "across": rewards.across_B.mean(),
             "speed": rewards.speed_B2.mean(), "action": rewards.action_B.mean(), "seen": rewards.seen_B.mean(),
-            "lost": rewards.lost_B.mean(), "moved": moved.mean(),
+            "lost": rewards.lost_B.mean(), "followed": followed_B.float().mean(),
+            "gap": gap_B.sum() / followed_B.sum().clamp(min=1),
         }  # fmt: skip
         return weights.anchor * distance + weights.look * look + fed, {k: float(v.detach()) for k, v in logged.items()}
 

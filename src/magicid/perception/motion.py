@@ -30,7 +30,7 @@ from magicid.perception.subject import LEAST_BACKGROUND, Head, Masks, subject_ma
 
 RATE = 8.0  # Hz: the time step that everything is measured at
 SUBJECT_HEADS = 7.5  # head heights in a body length, the artist's canon of an adult
-_UPPER = 0.1  # share of the subject's pixels, the fastest, that count
+UPPER = 0.1  # share of the subject's pixels, the fastest, that count
 _SMOOTH = 0.15  # head heights over which motion is averaged before its direction is judged
 
 
@@ -167,5 +167,5 @@ def _coherent(neighbours: list[Flow], motion: Flow) -> NDArray[np.float32]:
 def _upper(pair: _Pair, speed: NDArray[np.float32]) -> float:
     """Mean of the fastest tenth of the valid pixels, in pixels per frame."""
     speeds = speed[pair.valid]
-    count = max(1, round(_UPPER * speeds.size))
+    count = max(1, round(UPPER * speeds.size))
     return float(np.partition(speeds, -count)[-count:].mean())
