@@ -70,11 +70,9 @@ def _run(arguments: list[str], said: str, environment: dict[str, str], report: b
     from magicid import pipeline
     from magicid.cli import main
     from magicid.core import tables
-    from magicid.media import video
 
     torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))  # with one, other work on the machine slows it least
     tables.JUDGES["centred"] = "tests.doubles:centred_judges"
-    video.SHORT_SIDE = 1  # clips are written as they are: enlarging them for players takes time
     if not report:
         pipeline.write_picture = lambda folder, path: path
         pipeline.write_report = lambda folder: folder.root / "report.html"
