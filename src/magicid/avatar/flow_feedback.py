@@ -24,7 +24,7 @@ from magicid.avatar.truth import ACTIONS
 from magicid.core.lanes import side_by_side
 from magicid.media.video import to_frames
 from magicid.perception.motion import UPPER
-from magicid.perception.optical_flow import camera_motion, consistent, dis, residual_flow, working_frame, working_scale
+from magicid.perception.optical_flow import against_background, working_frame, working_scale
 from magicid.perception.subject import LEAST_BACKGROUND, subject_masks
 
 CELL = 4  # pixels of a frame that flow works on (`optical_flow.SHORT_SIDE`)
@@ -56,14 +56,13 @@ def subject_flow(frames: NDArray[np.uint8], boxes: NDArray[np.floating]) -> Subj
         return None
     cells, shares = [], []
     for (a, b), person, world in zip(pairwise(pictures), subject[:-1], background[:-1], strict=True):
-        forward = dis(a, b)
-        trusted = consistent(forward, dis(b, a))
-        affine = camera_motion(a, forward, trusted, world)
-        if affine is None:
+        found = against_background(a, b, world)
+        if found is None:
             return None
+        forward, trusted, residual = found
         valid = trusted & person
         shares.append(valid.sum() / max(1, person.sum()))
-        cells.append((_cells(forward), _cells(residual_flow(forward, affine) * valid[..., None]), _cells(valid)[0]))
+        cells.append((_cells(forward), _cells(residual * valid[..., None]), _cells(valid)[0]))
     flow, motion, valid_Phw = (torch.from_numpy(np.stack(part)) for part in zip(*cells, strict=True))
     return SubjectFlow(flow, motion, valid_Phw, float(np.mean(shares)), float(np.median(y1 - y0)))
 

@@ -18,11 +18,9 @@ from magicid.core.interfaces import FlowEstimator
 from magicid.perception.optical_flow import (
     Flow,
     Mask,
-    camera_motion,
-    consistent,
+    against_background,
     dis,
     flow,
-    residual_flow,
     working_frame,
     working_scale,
 )
@@ -138,15 +136,14 @@ def _pair(
     a: NDArray[np.uint8], b: NDArray[np.uint8], subject: Mask, background: Mask, h: float, estimate: FlowEstimator
 ) -> _Pair | None:
     """The subject's motion from a to b (H, W, 3); None where the background's cannot be found."""
-    forward = estimate(a, b)
-    trusted = consistent(forward, estimate(b, a))
-    affine = camera_motion(a, forward, trusted, background)
-    if affine is None:
+    found = against_background(a, b, background, estimate)
+    if found is None:
         return None
+    _, trusted, residual = found
     valid = trusted & subject
     side = 2 * round(0.5 * _SMOOTH * h) + 1
     weight = cv2.blur(valid.astype(np.float32), (side, side)) + 1e-6
-    motion = cv2.blur(residual_flow(forward, affine) * valid[..., None], (side, side)) / weight[..., None]
+    motion = cv2.blur(residual * valid[..., None], (side, side)) / weight[..., None]
     return _Pair(cast(Flow, motion * valid[..., None]), valid, subject)
 
 

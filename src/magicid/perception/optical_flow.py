@@ -113,19 +113,26 @@ def background_motion(flow: Flow, background: Mask) -> NDArray[np.float64] | Non
     return cast(NDArray[np.float64] | None, affine)
 
 
-def camera_motion(a: NDArray[np.uint8], flow: Flow, trusted: Mask, background: Mask) -> NDArray[np.float64] | None:
-    """`background_motion` of the flow from a picture (H, W, 3), where it is trusted and the picture has texture.
-
-    A plain wall behind the person has none: its flow, mostly none, must do then.
-    """
-    textured = cv2.morphologyEx(grey(a), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > _TEXTURE
-    affine = background_motion(flow, background & trusted & textured)
-    return background_motion(flow, background & trusted) if affine is None else affine
-
-
 def residual_flow(flow: Flow, affine: NDArray[np.float64]) -> Flow:
     """The flow less the similarity's: motion as seen by a camera that follows the background, in pixels."""
     height, width = flow.shape[:2]
     x, y = np.arange(width)[None, :, None], np.arange(height)[:, None, None]
     still = affine - np.eye(2, 3)
     return cast(Flow, (flow - (x * still[:, 0] + y * still[:, 1] + still[:, 2])).astype(np.float32))
+
+
+def against_background(
+    a: NDArray[np.uint8], b: NDArray[np.uint8], background: Mask, estimate: FlowEstimator = dis
+) -> tuple[Flow, Mask, Flow] | None:
+    """Flow from a to b, both (H, W, 3), where it can be trusted, and what of it is not the camera's.
+
+    None where the camera's motion cannot be found. It is that of the background with texture; a plain wall behind the
+    person has none: its flow, mostly none, must do then.
+    """
+    forward = estimate(a, b)
+    trusted = consistent(forward, estimate(b, a))
+    textured = cv2.morphologyEx(grey(a), cv2.MORPH_GRADIENT, np.ones((5, 5), np.uint8)) > _TEXTURE
+    affine = background_motion(forward, background & trusted & textured)
+    if affine is None:
+        affine = background_motion(forward, background & trusted)
+    return None if affine is None else (forward, trusted, residual_flow(forward, affine))
