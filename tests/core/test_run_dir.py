@@ -1,6 +1,7 @@
 """A run directory has one owner, one set of settings, and stages that are finished or are not."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -216,3 +217,22 @@ def test_a_damaged_journal_is_named_with_the_remedy(run: RunDir) -> None:
     (run.stage("sample") / "journal.jsonl").write_text("no json\n")
     with pytest.raises(DataError, match=r"journal\.jsonl: damaged .*; delete it"):
         Journal(run, "sample")
+
+
+KILLED_WHILE_SAVING = """
+import resource, signal, sys
+import numpy
+from safetensors.numpy import save_file
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+save_file({"a": numpy.zeros(4096)}, sys.argv[1])
+"""
+
+
+def test_what_a_library_left_half_written_is_swept_away(run: RunDir) -> None:
+    half = run.stage("finetune") / ".tmp-half.safetensors"
+    done = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(half)])
+    assert done.returncode == -signal.SIGXFSZ and any(path != half for path in half.parent.iterdir())
+    run.close()
+    RunDir(run.root)
+    assert not list(half.parent.iterdir())

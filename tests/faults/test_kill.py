@@ -42,7 +42,7 @@ def killed(bench: Bench, fault: str) -> None:
 def ends_alike(bench: Bench, whole: Bench) -> None:
     code, said = bench.attempt()
     assert code == 0, said
-    assert bench.contents() == whole.contents() and not list(bench.run.rglob(".tmp-*"))
+    assert bench.contents() == whole.contents() and not list(bench.run.rglob(".tmp*"))
 
 
 def test_row_01_only_the_video_in_flight_is_redone(bench: Bench, whole: Bench) -> None:

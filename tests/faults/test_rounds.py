@@ -37,6 +37,6 @@ def test_killed_inside_a_round_it_ends_alike(begun: Bench, played: Bench, point:
     assert code == KILLED, said
     code, said = begun.attempt(*WORDS)
     assert code == 0, said
-    assert begun.contents() == played.contents() and not list(begun.run.rglob(".tmp-*"))
+    assert begun.contents() == played.contents() and not list(begun.run.rglob(".tmp*"))
     assert not list((begun.run / "optimize").rglob("journal.jsonl"))
     assert "optimize/round-2/pair/manifest.jsonl" in begun.contents()

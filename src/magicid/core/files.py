@@ -12,7 +12,9 @@ from magicid.core.errors import ResourceError, UsageError
 from magicid.core.faults import reach
 from magicid.core.pulse import pulse
 
-TEMPORARY = ".tmp-"  # what is not whole yet is named so, and swept away when its run is opened
+# What is not whole yet is named so, and swept away when its run is opened: .tmp-... by us, .tmp and six letters by safetensors,
+# which writes under a name of its own beside the one that it is given.
+TEMPORARY = ".tmp"
 LONGEST_NAME = 255  # bytes, of a file on the usual file systems
 
 
@@ -82,7 +84,7 @@ def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
 
     What a kill has left of another call is brought back or swept away.
     """
-    temporary, old = (folder.with_name(f"{TEMPORARY}{kind}-{text_digest(folder.name)}") for kind in ("new", "old"))
+    temporary, old = (folder.with_name(f"{TEMPORARY}-{kind}-{text_digest(folder.name)}") for kind in ("new", "old"))
     if old.exists() and not folder.exists():
         old.replace(folder)
     for half in (temporary, old):
@@ -111,7 +113,7 @@ def publish_text(path: Path, text: str) -> None:
 
 def temporary_name(path: Path) -> Path:
     """Where a file or folder is made before it gets its name, which itself may have as many bytes as are allowed."""
-    return path.with_name(f"{TEMPORARY}{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}")
+    return path.with_name(f"{TEMPORARY}-{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}")
 
 
 def beside(path: Path, suffix: str) -> Path:
