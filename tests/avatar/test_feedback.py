@@ -8,12 +8,23 @@ import torch
 from torch import Tensor
 
 from magicid.avatar.dataset import HELD_OUT, item, render
-from magicid.avatar.feedback import STILL, FeedbackWeights, RewardModels, Rewards, aligned, likeness, speeds
+from magicid.avatar.feedback import (
+    SLACK,
+    STILL,
+    FeedbackWeights,
+    RewardModels,
+    Rewards,
+    aligned,
+    leaping,
+    likeness,
+    overlaps,
+    speeds,
+)
 from magicid.avatar.pretrain_autoencoder import to_video
 from magicid.avatar.prompts import describe
 from magicid.avatar.renderer import Clip
 from magicid.avatar.truth import ACTIONS
-from magicid.perception.face import align
+from magicid.perception.face import align, overlap
 from magicid.perception.networks import CROP, to_input
 
 CLIPS = (1, 3, 4)
@@ -72,6 +83,36 @@ def test_speed_is_of_the_head_and_of_its_turning_and_not_of_jitter() -> None:
     assert whole > turning > 1
 
 
+def test_a_head_leaps_where_it_goes_further_than_the_real_one_or_is_in_two_places() -> None:
+    real = torch.tensor([[[0.0, 0, 1], [3, 4, 1], [3, 4, 2]]]).expand(4, 3, 3)
+    made = real.flip(1).clone()  # the same, another way
+    made[1, 0, 0] += 12  # 13 where the longest step is 5
+    made[2, 1, 2] = 8
+    made[3, :, 2] = 0
+    torch.testing.assert_close(leaping(made, real), torch.tensor([0.0, (7 - SLACK) / 2, 2, 0]))
+
+
+def test_overlaps_are_those_that_following_goes_by() -> None:
+    boxes = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0))
+    boxes = torch.cat((boxes, boxes + torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(1))), -1)
+    expected = [overlap(a.tolist(), b.tolist()) for a, b in boxes]
+    torch.testing.assert_close(overlaps(boxes[:, 0], boxes[:, 1]), torch.tensor(expected))
+    assert min(expected) == 0 and max(expected) > 0.4
+
+
+def test_a_head_that_leaps_is_not_followed(models: RewardModels, clips: list[Clip]) -> None:
+    video = to_video(np.stack([clip.frames for clip in clips]))
+    found = judge(models, clips, video)
+    assert found.followed_B.all() and (found.leaps_B == 0).all()
+    aside = torch.cat((video[:, :, :8], video[:, :, 8:].roll(24, -1)), 2)
+    leapt = judge(models, clips, aside)
+    assert not leapt.followed_B.any() and (leapt.leaps_B > 0.02).all()
+    faster = replace(leapt, speed_B2=torch.ones(3, 2))
+    assert (faster.seen_B == 1).all()
+    alone = FeedbackWeights(identity=0.0, action=0.0, seen=0.0, leaps=0.0)
+    assert (faster.loss(alone) == 0).all()
+
+
 def test_real_clips_are_found_as_they_are(models: RewardModels, clips: list[Clip]) -> None:
     video = to_video(np.stack([clip.frames for clip in clips]))
     found = judge(models, clips, video)
@@ -92,7 +133,7 @@ def test_real_clips_are_found_as_they_are(models: RewardModels, clips: list[Clip
 def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(models: RewardModels, clips: list[Clip]) -> None:
     video = to_video(np.stack([clip.frames for clip in clips])).requires_grad_(True)
     found = judge(models, clips, video)
-    alone = {"identity": 0.0, "motion": 0.0, "action": 0.0, "across": 0.0, "seen": 0.0}
+    alone = {"identity": 0.0, "motion": 0.0, "action": 0.0, "across": 0.0, "seen": 0.0, "leaps": 0.0}
     assert (found.loss(FeedbackWeights(**alone)) == 0).all()
     torch.testing.assert_close(found.loss(FeedbackWeights(**alone | {"identity": 2.0})), -2 * found.within_B)
     torch.testing.assert_close(
@@ -103,12 +144,14 @@ def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(models: 
     assert (found.lost_B < 0.05).all()
     hidden = replace(found, lost_B=torch.tensor([0.0, 0.5, 0.5]), real_seen_B=torch.tensor([1, 1, 16 / 17]))
     assert hidden.loss(FeedbackWeights(**alone | {"seen": 3.0})).tolist() == [0, 1.5, 0]
+    leapt = replace(found, leaps_B=torch.tensor([0.0, 0.5, 0.5]), real_seen_B=torch.tensor([1, 1, 16 / 17]))
+    assert leapt.loss(FeedbackWeights(**alone | {"leaps": 3.0})).tolist() == [0, 1.5, 0]
     for name in ("seen_B", "real_seen_B"):
         lost = replace(found, speed_B2=found.speed_B2 + 1, **{name: torch.full((3,), 16 / 17)})
         assert (lost.loss(FeedbackWeights(**alone | {"motion": 3.0})) == 0).all()
     faster = judge(models, clips, video[:, :, [*range(0, 17, 2), *range(15, 0, -2)]])
     assert (faster.loss(FeedbackWeights(**alone | {"motion": 3.0})) > 1e-3).all()
     grey = judge(models, clips, 0.2 * video)
-    for part in (found.within_B, faster.speed_B2, found.action_B, grey.lost_B):
+    for part in (found.within_B, faster.speed_B2, found.action_B, grey.lost_B, faster.leaps_B, found.crops_BFCHW):
         (gradient,) = torch.autograd.grad(part.sum(), video, retain_graph=True)
         assert bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0

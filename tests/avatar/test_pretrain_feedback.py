@@ -24,7 +24,8 @@ from magicid.training.loop import LoopSettings
 from magicid.training.sampling import sample
 
 TRANSFORMER = Path("base/transformer/diffusion_pytorch_model.safetensors")
-NOTHING = FeedbackWeights(identity=0.0, across=0.0, seen=0.0, motion=0.0, flow=0.0, action=0.0, anchor=0.0, look=0.0)
+NAMES = ("identity", "across", "seen", "leaps", "face", "motion", "flow", "action", "anchor", "look")
+NOTHING = FeedbackWeights(**dict.fromkeys(NAMES, 0.0))
 
 
 def settings(folder: Path, start: Path | None = WEIGHTS / "base") -> Pretrain:
@@ -47,6 +48,13 @@ def test_more_clips_than_are_on_their_way_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_actions_that_are_none_are_refused(tmp_path: Path) -> None:
+    asked = settings(tmp_path)
+    with pytest.raises(UsageError, match="action 'sway' is unknown; did you mean 'sways'"):
+        feedback(replace(asked, feedback=replace(asked.feedback, often=("sway",))))
+    assert not list(tmp_path.iterdir())
+
+
 def feeding(work: Path, weights: FeedbackWeights) -> FeedbackLoss:
     """The loss of two clips on the shipped weights, four sampling steps a clip."""
     model, tokenizer = TextToLatents(30, len(new_tokenizer())), new_tokenizer()
@@ -57,7 +65,7 @@ def feeding(work: Path, weights: FeedbackWeights) -> FeedbackLoss:
     return FeedbackLoss(model, before, vae, tokenizer, store, GEOMETRY, RewardModels(), asked)
 
 
-@pytest.mark.parametrize("weight", ["identity", "seen", "motion", "flow", "action", "anchor", "look"])
+@pytest.mark.parametrize("weight", [name for name in NAMES if name != "across"])
 def test_each_weight_alone_reaches_the_transformer(tmp_path: Path, weight: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("magicid.avatar.feedback.SURE", 1.1)  # so that no head is found surely enough
     loss = feeding(tmp_path, replace(NOTHING, **{weight: 1.0}))

@@ -36,6 +36,7 @@ from magicid.avatar.pretrain_transformer import (
     new_tokenizer,
     save_pipeline,
 )
+from magicid.avatar.truth import ACTIONS
 from magicid.core import tables
 from magicid.core.errors import MagicIDError, UsageError
 from magicid.core.files import digest
@@ -132,6 +133,8 @@ def feedback(settings: Pretrain) -> None:
         raise UsageError(
             f"feedback.batch {asked.batch}: a step looks at 1 to {asked.pool} clips (feedback.pool); choose another."
         )
+    for action in asked.often:
+        tables.check(ACTIONS, "action", action)
     rewards = RewardModels(judges)
     model, tokenizer, vae, store = _begun(settings, "feedback", asdict(asked) | {"judges": digest(judges)})
     geometry, _ = read_geometry(settings.work / "feedback" / "start", GEOMETRY)

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast
 
 from magicid.avatar.dataset import ClipStore
+from magicid.avatar.face_look import FaceLook
 from magicid.avatar.feedback import FeedbackWeights, RewardModels
 from magicid.avatar.flow_feedback import FlowReward
 from magicid.avatar.guided import Teacher
@@ -43,6 +44,7 @@ class FeedbackSettings:
     batch: int = 8  # clips of a step
     pool: int = 48  # clips on their way at once
     sample_steps: int = 16  # from noise to a clip
+    often: tuple[str, ...] = ("sways", "sways", "waves", "laughs", "looks")  # actions that come once more for each time here
     weights: FeedbackWeights = field(default=FeedbackWeights())
 
 
@@ -67,7 +69,10 @@ class FeedbackLoss:
         self.model, self.before, self.vae, self.tokenizer, self.store = model, before, vae, tokenizer, store
         self.geometry, self.rewards, self.settings, self.law = geometry, rewards, settings, FlowMatching()
         shape, (pool, steps) = latents_shape(vae), (settings.pool, settings.sample_steps)
-        self.trajectories = Trajectories(self.law, shape, pool, steps, len(store), seed)
+        times = [1 + settings.often.count(store.item(i).truth.action) for i in range(len(store))]
+        clips = np.repeat(np.arange(len(store)), times)
+        self.trajectories = Trajectories(self.law, shape, pool, steps, clips, seed)
+        self.face_look = FaceLook(store) if settings.weights.face else None
         self.flow = FlowReward(store, settings.weights.aim) if settings.weights.flow else None
         self.mean, self.std = latents_scale(vae)
         self.nothing = tokens(tokenizer, [""] * settings.batch)
@@ -91,16 +96,21 @@ class FeedbackLoss:
         weights, gone = self.settings.weights, velocity - target
         loss_B, gap_B, followed_B = rewards.loss(weights), torch.zeros(len(t_B)), torch.zeros(len(t_B), dtype=torch.bool)
         if self.flow is not None:
-            followed_B = (rewards.seen_B == 1) & (t_B < FLOW_BELOW)
+            followed_B = rewards.followed_B & (t_B < FLOW_BELOW)
             gap_B = self.flow(video, rewards.boxes_BF4, clips.tolist(), followed_B)
             loss_B = loss_B + weights.flow * F.smooth_l1_loss(gap_B, torch.zeros_like(gap_B), reduction="none")
+        odd_B = torch.zeros(len(t_B))
+        if self.face_look is not None:
+            odd_B = self.face_look(rewards.crops_BFCHW.flatten(0, 1)).reshape(len(t_B), -1).mean(1)
+            loss_B = loss_B + weights.face * odd_B
         self.trajectories.advance(turn, places, guided.detach())
         distance, look = gone.square().mean(), gone.mean(2).square().mean()
         fed = (loss_B * (1 - t_B)).mean()  # what is mostly noise still can hardly be judged
         logged = {
             "distance": distance, "look": look, "within": rewards.within_B.mean(), "across": rewards.across_B.mean(),
             "speed": rewards.speed_B2.mean(), "action": rewards.action_B.mean(), "seen": rewards.seen_B.mean(),
-            "lost": rewards.lost_B.mean(), "followed": followed_B.float().mean(),
+            "lost": rewards.lost_B.mean(), "leaps": rewards.leaps_B.mean(), "odd": odd_B.mean(),
+            "tracked": rewards.followed_B.float().mean(), "followed": followed_B.float().mean(),
             "gap": gap_B.sum() / followed_B.sum().clamp(min=1),
         }  # fmt: skip
         return weights.anchor * distance + weights.look * look + fed, {k: float(v.detach()) for k, v in logged.items()}

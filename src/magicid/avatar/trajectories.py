@@ -6,6 +6,7 @@ would cost ten predictions for one that is learnt from; here a step takes the cl
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from magicid.core.diffusion import NoiseLaw, ddim_step
@@ -13,9 +14,14 @@ from magicid.core.seeds import item_seed, noise
 
 
 class Trajectories:
-    """`pool` clips of one shape (C, F, H, W), told of sentences of a store of `clips`; `state` belongs into checkpoints."""
+    """`pool` clips of one shape (C, F, H, W), told of sentences of some `clips` of a store; `state` belongs into checkpoints.
 
-    def __init__(self, law: NoiseLaw, shape: tuple[int, ...], pool: int, sample_steps: int, clips: int, seed: int) -> None:
+    Clips that are named several times come as much more often.
+    """
+
+    def __init__(
+        self, law: NoiseLaw, shape: tuple[int, ...], pool: int, sample_steps: int, clips: NDArray[np.integer], seed: int
+    ) -> None:
         self.law, self.times, self.clips, self.seed = law, law.times(sample_steps).flip(0), clips, seed
         x, clip, left = torch.zeros(pool, *shape), torch.zeros(pool), torch.zeros(pool)  # floats, as all in a checkpoint
         tensors = {"x": x, "clip": clip, "left": left}  # left: sampling steps to the clean clip
@@ -46,4 +52,4 @@ class Trajectories:
         rng = np.random.default_rng(item_seed(self.seed, "trajectories", "begin", turn))
         for place in places.tolist():
             x[place] = noise(tuple(x.shape[1:]), self.seed, "trajectories", turn, place)
-            clip[place], left[place] = int(rng.integers(self.clips)), len(self.times) - 1
+            clip[place], left[place] = int(rng.choice(self.clips)), len(self.times) - 1
