@@ -39,7 +39,8 @@ class FaceLook:
         return times.clamp(min=1).log()
 
     def _squared(self, coarse_ND: Tensor) -> Tensor:
-        return ((coarse_ND - self.mean_D) @ self.directions.T / self.spread).square().mean(1)
+        whitened: Tensor = (coarse_ND - self.mean_D) @ self.directions.T / self.spread
+        return whitened.square().mean(1)
 
 
 def coarse(crops_NCHW: Tensor) -> Tensor:

@@ -160,7 +160,7 @@ def leaping(made_BF3: Tensor, real_BF3: Tensor) -> Tensor:
     (step, about), (real_step, real_about) = (
         (path[..., :2].diff(dim=1).norm(dim=2), path[..., 2]) for path in (made_BF3, real_BF3)
     )
-    beyond = (step - real_step.amax(1, keepdim=True) - SLACK).relu().mean(1)
+    beyond: Tensor = (step - real_step.amax(1, keepdim=True) - SLACK).relu().mean(1)
     return beyond + (about - real_about.amax(1, keepdim=True)).relu().mean(1)
 
 
