@@ -17,14 +17,13 @@ from magicid.avatar.feedback import (
     aligned,
     leaping,
     likeness,
-    overlaps,
     speeds,
 )
 from magicid.avatar.pretrain_autoencoder import to_video
 from magicid.avatar.prompts import describe
 from magicid.avatar.renderer import Clip
 from magicid.avatar.truth import ACTIONS
-from magicid.perception.face import align, overlap
+from magicid.perception.face import align
 from magicid.perception.networks import CROP, to_input
 
 CLIPS = (1, 3, 4)
@@ -92,12 +91,10 @@ def test_a_head_leaps_where_it_goes_further_than_the_real_one_or_is_in_two_place
     torch.testing.assert_close(leaping(made, real), torch.tensor([0.0, (7 - SLACK) / 2, 2, 0]))
 
 
-def test_overlaps_are_those_that_following_goes_by() -> None:
-    boxes = torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(0))
-    boxes = torch.cat((boxes, boxes + torch.rand(50, 2, 2, generator=torch.Generator().manual_seed(1))), -1)
-    expected = [overlap(a.tolist(), b.tolist()) for a, b in boxes]
-    torch.testing.assert_close(overlaps(boxes[:, 0], boxes[:, 1]), torch.tensor(expected))
-    assert min(expected) == 0 and max(expected) > 0.4
+def test_a_head_in_two_places_leaps_without_a_step(models: RewardModels, clips: list[Clip]) -> None:
+    still = to_video(np.stack([clip.frames for clip in clips]))[:, :, :1].expand(-1, -1, 17, -1, -1)
+    one, both = (judge(models, clips, video) for video in (still, torch.maximum(still, still.roll(32, -1))))
+    assert (one.leaps_B == 0).all() and (both.leaps_B > 0.1).all()
 
 
 def test_a_head_that_leaps_is_not_followed(models: RewardModels, clips: list[Clip]) -> None:

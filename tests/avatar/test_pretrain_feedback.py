@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
@@ -55,13 +56,13 @@ def test_actions_that_are_none_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def feeding(work: Path, weights: FeedbackWeights) -> FeedbackLoss:
+def feeding(work: Path, weights: FeedbackWeights, often: tuple[str, ...] = ()) -> FeedbackLoss:
     """The loss of two clips on the shipped weights, four sampling steps a clip."""
     model, tokenizer = TextToLatents(30, len(new_tokenizer())), new_tokenizer()
     model.load(WEIGHTS / "base")
     vae = AutoencoderKLWan.from_pretrained(WEIGHTS / "base" / "vae", dtype=torch.float32).eval().requires_grad_(False)
     before, store = Teacher(model, Guided(swing=weights.swing), 16), clip_store(work, seed=2, count=4)
-    asked = FeedbackSettings(batch=2, pool=2, sample_steps=4, weights=weights)
+    asked = FeedbackSettings(batch=2, pool=2, sample_steps=4, weights=weights, often=often)
     return FeedbackLoss(model, before, vae, tokenizer, store, GEOMETRY, RewardModels(), asked)
 
 
@@ -75,6 +76,14 @@ def test_each_weight_alone_reaches_the_transformer(tmp_path: Path, weight: str, 
     value.backward()  # type: ignore[no-untyped-call]
     gradient = loss.model.transformer.blocks[0].attn1.to_q.weight.grad
     assert gradient is not None and bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
+
+
+def test_actions_come_as_often_as_they_are_named(tmp_path: Path) -> None:
+    store = clip_store(tmp_path, seed=2, count=4)
+    action = store.item(0).truth.action
+    loss = feeding(tmp_path, NOTHING, often=(action, action))
+    expected = [3 if store.item(i).truth.action == action else 1 for i in range(4)]
+    assert np.bincount(loss.trajectories.clips).tolist() == expected and 1 in expected
 
 
 def test_nothing_is_fed_back_of_pure_noise_and_nothing_unasked(tmp_path: Path) -> None:

@@ -234,5 +234,13 @@ def test_what_a_library_left_half_written_is_swept_away(run: RunDir) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, str(half)])
     assert done.returncode == -signal.SIGXFSZ and any(path != half for path in half.parent.iterdir())
     run.close()
+    (half.parent / ".tmp_notes").touch()
     RunDir(run.root)
-    assert not list(half.parent.iterdir())
+    assert [path.name for path in half.parent.iterdir()] == [".tmp_notes"]  # a user's own
+
+
+def test_a_folder_with_a_users_own_temporary_files_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    (tmp_path / ".tmp").mkdir()
+    with pytest.raises(UsageError, match=r"holds \.tmp and is not a run"):
+        RunDir(tmp_path)
+    assert (tmp_path / ".tmp").exists()

@@ -26,8 +26,8 @@ from tests.faults.guards import Guard
 GUARDS = {
     33: Guard(
         "core/files.py",
-        "{TEMPORARY}-{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}",
-        "{TEMPORARY}-{os.getpid()}-{path.name}",
+        "{TEMPORARY}{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}",
+        "{TEMPORARY}{os.getpid()}-{path.name}",
     ),
     34: Guard("stages/prompts.py", 'f"prompt-{i:03d}"', 'f"prompt-{text}"'),
     67: Guard("core/run.py", '{"base_digest": self.base_digest} | judges', "judges"),

@@ -16,21 +16,20 @@ from magicid.perception.networks import CROP, to_input
 
 COARSE = 8  # pixels of a side
 KNOWN = 32  # directions in which faces differ most; in the others their spread is taken to be that of the last of these
-LOOSE = 1.5  # times the mean distance of real faces: nine of ten are nearer
+LOOSE = 1.5  # times the mean squared distance of real faces
 LOOKED_AT = 2000  # real faces, one a clip
 
 
 class FaceLook:
-    """Of the faces of a store's real clips."""
+    """Of the faces of a store's real clips, of which it needs two."""
 
     def __init__(self, store: ClipStore) -> None:
-        clips = range(min(LOOKED_AT, len(store)))
-        middle = store.frames.shape[1] // 2
-        real_ND = coarse(to_input(np.stack([align(store.frames[i, middle], store.landmarks[i, middle], CROP) for i in clips])))
+        frames, shown = store.frames.shape[1], range(min(LOOKED_AT, len(store)))
+        faces = [align(store.frames[i, i % frames], store.landmarks[i, i % frames], CROP) for i in shown]
+        real_ND = coarse(to_input(np.stack(faces)))
         self.mean_D = real_ND.mean(0)
-        _, sizes, self.directions = torch.linalg.svd(real_ND - self.mean_D, full_matrices=False)
-        spread = sizes / len(real_ND) ** 0.5
-        self.spread = spread.clamp(min=float(spread[min(KNOWN, len(spread)) - 1])).clamp(min=1e-3)
+        variance_D, self.directions_DD = torch.linalg.eigh(torch.cov(real_ND.T))  # ascending
+        self.variance_D = variance_D.clamp(min=float(variance_D[-min(KNOWN, len(real_ND) - 1)]))
         self.usual = float(self._squared(real_ND).mean())
 
     def __call__(self, crops_NCHW: Tensor) -> Tensor:
@@ -39,8 +38,8 @@ class FaceLook:
         return times.clamp(min=1).log()
 
     def _squared(self, coarse_ND: Tensor) -> Tensor:
-        whitened: Tensor = (coarse_ND - self.mean_D) @ self.directions.T / self.spread
-        return whitened.square().mean(1)
+        told: Tensor = ((coarse_ND - self.mean_D) @ self.directions_DD).square() / self.variance_D
+        return told.mean(1)
 
 
 def coarse(crops_NCHW: Tensor) -> Tensor:

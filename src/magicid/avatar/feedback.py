@@ -7,6 +7,7 @@ optical flow says of motion is in avatar/flow_feedback.py, how faces look in ava
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +17,14 @@ from torch.nn import functional as F
 
 from magicid.avatar.judges import LEAST_SCORE, WEIGHTS, load_judge, mirrored
 from magicid.core.device import device_of
-from magicid.perception.face import TEMPLATE
+from magicid.perception.face import TEMPLATE, overlap
 from magicid.perception.networks import CROP, SIZE, HeadDetector, ResNetFace, VideoTextNetwork
 from magicid.perception.tracking import LEAST_OVERLAP
 
 TEMPERATURE = 0.1  # of cosines, where one action is told from another; sharper ones are sure of all that is nearly right
 SURE = 0.7  # heat from which on a head is found surely enough
 SLACK = 0.1  # head widths that a step may be longer than the real clip's longest
-STILL = 0.003  # square pixels a frame, added so that the logarithm of a head's speed at rest is finite
+STILL = 0.003  # square pixels, added so that roots of what is at rest or in one place have slopes
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,15 @@ class Rewards:
     seen_B: Tensor  # share of frames with a head
     real_seen_B: Tensor  # the same of the real clip
     lost_B: Tensor  # 0: a head is surely found in each frame; 1: in none
-    leaps_B: Tensor  # head widths a frame beyond the real clip's longest step, and about its place beyond the real one's
+    leaps_B: Tensor  # head widths, mean over frames: steps beyond the real clip's longest, spread of heat beyond its widest
     boxes_BF4: Tensor  # of each frame's best head, in pixels, without gradients
     crops_BFCHW: Tensor  # its face on the template, in -1..1
 
     @property
     def followed_B(self) -> Tensor:
         """Whether a head is found in every frame, and near where it was."""
-        return (self.seen_B == 1) & (overlaps(self.boxes_BF4[:, :-1], self.boxes_BF4[:, 1:]) >= LEAST_OVERLAP).all(1)
+        near = [all(overlap(a, b) >= LEAST_OVERLAP for a, b in pairwise(path)) for path in self.boxes_BF4.tolist()]
+        return (self.seen_B == 1) & torch.tensor(near)
 
     def loss(self, weights: FeedbackWeights) -> Tensor:
         """(B,), to be made small."""
@@ -79,7 +81,7 @@ class Heads(NamedTuple):
     spots_N52: Tensor  # landmarks of the best head
     heat_N: Tensor  # how surely it is one
     boxes_N4: Tensor
-    paths_N3: Tensor  # where heat lies, of the best and of others: x and y of its mean, how far it lies about that
+    paths_N3: Tensor  # x and y of where all of the picture's heat has its middle, and how far it spreads about it
 
 
 class RewardModels:
@@ -162,15 +164,6 @@ def leaping(made_BF3: Tensor, real_BF3: Tensor) -> Tensor:
     )
     beyond: Tensor = (step - real_step.amax(1, keepdim=True) - SLACK).relu().mean(1)
     return beyond + (about - real_about.amax(1, keepdim=True)).relu().mean(1)
-
-
-def overlaps(a_4: Tensor, b_4: Tensor) -> Tensor:
-    """Intersection over union of boxes (..., 4), as `perception.face.overlap`."""
-    sides = (torch.minimum(a_4[..., 2:], b_4[..., 2:]) - torch.maximum(a_4[..., :2], b_4[..., :2])).relu()
-    shared = sides.prod(-1)
-    one, other = ((box[..., 2:] - box[..., :2]).prod(-1) for box in (a_4, b_4))
-    found: Tensor = shared / (one + other - shared).clamp(min=1e-6)
-    return found
 
 
 def speeds(landmarks_BF52: Tensor) -> Tensor:

@@ -94,13 +94,13 @@ class FeedbackLoss:
             video = decode(self.vae, clean * self.std + self.mean).float().clamp(-OVER, OVER)
         rewards = self.rewards(video, to_video(self.store.frames[clips.numpy()]), list(sentences), torch.tensor(actions))
         weights, gone = self.settings.weights, velocity - target
-        loss_B, gap_B, followed_B = rewards.loss(weights), torch.zeros(len(t_B)), torch.zeros(len(t_B), dtype=torch.bool)
+        loss_B, gap_B, measured_B = rewards.loss(weights), torch.zeros(len(t_B)), torch.zeros(len(t_B), dtype=torch.bool)
         if self.flow is not None:
-            followed_B = rewards.followed_B & (t_B < FLOW_BELOW)
-            gap_B = self.flow(video, rewards.boxes_BF4, clips.tolist(), followed_B)
+            measured_B = rewards.followed_B & (t_B < FLOW_BELOW)
+            gap_B = self.flow(video, rewards.boxes_BF4, clips.tolist(), measured_B)
             loss_B = loss_B + weights.flow * F.smooth_l1_loss(gap_B, torch.zeros_like(gap_B), reduction="none")
         odd_B = torch.zeros(len(t_B))
-        if self.face_look is not None:
+        if self.face_look is not None:  # of all frames: where no head is sure, the likeliest place is to look like a face
             odd_B = self.face_look(rewards.crops_BFCHW.flatten(0, 1)).reshape(len(t_B), -1).mean(1)
             loss_B = loss_B + weights.face * odd_B
         self.trajectories.advance(turn, places, guided.detach())
@@ -110,8 +110,8 @@ class FeedbackLoss:
             "distance": distance, "look": look, "within": rewards.within_B.mean(), "across": rewards.across_B.mean(),
             "speed": rewards.speed_B2.mean(), "action": rewards.action_B.mean(), "seen": rewards.seen_B.mean(),
             "lost": rewards.lost_B.mean(), "leaps": rewards.leaps_B.mean(), "odd": odd_B.mean(),
-            "tracked": rewards.followed_B.float().mean(), "followed": followed_B.float().mean(),
-            "gap": gap_B.sum() / followed_B.sum().clamp(min=1),
+            "followed": rewards.followed_B.float().mean(), "measured": measured_B.float().mean(),
+            "gap": gap_B.sum() / measured_B.sum().clamp(min=1),
         }  # fmt: skip
         return weights.anchor * distance + weights.look * look + fed, {k: float(v.detach()) for k, v in logged.items()}
 

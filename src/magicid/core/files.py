@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -12,9 +13,7 @@ from magicid.core.errors import ResourceError, UsageError
 from magicid.core.faults import reach
 from magicid.core.pulse import pulse
 
-# What is not whole yet is named so, and swept away when its run is opened: .tmp-... by us, .tmp and six letters by safetensors,
-# which writes under a name of its own beside the one that it is given.
-TEMPORARY = ".tmp"
+TEMPORARY = ".tmp-"  # what is not whole yet is named so, and swept away when its run is opened
 LONGEST_NAME = 255  # bytes, of a file on the usual file systems
 
 
@@ -37,7 +36,7 @@ def digest(folder: Path, only: Collection[str] | None = None) -> str:
     found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         place = path.relative_to(folder)
-        if (only is not None and place.as_posix() not in only) or any(part.startswith(TEMPORARY) for part in place.parts):
+        if (only is not None and place.as_posix() not in only) or any(map(is_temporary, place.parts)):
             continue
         found.update(os.fsencode(f"{place.as_posix()}:{path.stat().st_size}:"))
         with path.open("rb") as file:
@@ -84,7 +83,7 @@ def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
 
     What a kill has left of another call is brought back or swept away.
     """
-    temporary, old = (folder.with_name(f"{TEMPORARY}-{kind}-{text_digest(folder.name)}") for kind in ("new", "old"))
+    temporary, old = (folder.with_name(f"{TEMPORARY}{kind}-{text_digest(folder.name)}") for kind in ("new", "old"))
     if old.exists() and not folder.exists():
         old.replace(folder)
     for half in (temporary, old):
@@ -111,9 +110,17 @@ def publish_text(path: Path, text: str) -> None:
     publish(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file or folder of that name is not whole yet.
+
+    safetensors writes under `.tmp` and six letters of its own beside the name that it is given, and then renames.
+    """
+    return name.startswith(TEMPORARY) or re.fullmatch(r"\.tmp[A-Za-z0-9]{6}", name) is not None
+
+
 def temporary_name(path: Path) -> Path:
     """Where a file or folder is made before it gets its name, which itself may have as many bytes as are allowed."""
-    return path.with_name(f"{TEMPORARY}-{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}")
+    return path.with_name(f"{TEMPORARY}{os.getpid()}-{text_digest(path.name)}{path.suffix[-20:]}")
 
 
 def beside(path: Path, suffix: str) -> Path:

@@ -27,7 +27,7 @@ import yaml
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.faults import reach
-from magicid.core.files import TEMPORARY, append_line, publish_text, sha256
+from magicid.core.files import append_line, is_temporary, publish_text, sha256
 from magicid.core.records import Record
 
 FREE = ("offload", "base_commit")  # how and whence, not what: memory may run out, and a digest tells models apart
@@ -60,7 +60,7 @@ class RunDir:
     def _refuse_foreign(self) -> None:
         """`UsageError` where a new run's folder holds what is not a run's."""
         own = {".lock", "settings.yaml", *_parts()}
-        others = sorted(path.name for path in self.root.iterdir() if path.name not in own and not path.name.startswith(TEMPORARY))
+        others = sorted(path.name for path in self.root.iterdir() if path.name not in own and not is_temporary(path.name))
         if others and not (self.root / "settings.yaml").exists():
             raise UsageError(
                 f"{self.root}: holds {others[0]} and is not a run; a run needs a folder of its own. Choose another --out."
@@ -77,7 +77,7 @@ class RunDir:
 
     def _sweep(self) -> None:
         """Remove what earlier processes left half-written, and journals of finished stages; nobody else is at work here."""
-        for path in list(self.root.rglob(f"{TEMPORARY}*")):
+        for path in [path for path in self.root.rglob(".tmp*") if is_temporary(path.name)]:
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         for manifest in self.root.rglob("manifest.jsonl"):
             manifest.with_name("journal.jsonl").unlink(missing_ok=True)

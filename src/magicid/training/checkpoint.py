@@ -39,7 +39,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     names = {f"{group}.safetensors": tensors for group, tensors in checkpoint.groups.items()}
     for name, tensors in names.items():
         check_finite(final / name, tensors)
-    temporary = folder / f"{TEMPORARY}-{final.name}"
+    temporary = folder / f"{TEMPORARY}{final.name}"
     for leftover in (*folder.glob(f"{TEMPORARY}*"), final):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -50,7 +50,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     sync_folder(folder)
     reach("saved", final.name)
     for old in _superfluous(folder, final):
-        gone = old.rename(old.with_name(f"{TEMPORARY}-{old.name}"))  # never a half of one under its own name
+        gone = old.rename(old.with_name(f"{TEMPORARY}{old.name}"))  # never a half of one under its own name
         reach("prune", old.name)
         shutil.rmtree(gone)
     return final
