@@ -44,7 +44,7 @@ def wan(folder: Path, size: str) -> Path:
         "text_encoder": ("transformers", "UMT5EncoderModel", encoder.to_dict()),
     }
     scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
-    return _write(folder, "WanPipeline", parts, {"tokenizer": 512}, scheduler)
+    return _write(folder, "WanPipeline", parts, {"tokenizer": 64 if small else 512}, scheduler)
 
 
 def hunyuan_video(folder: Path, size: str) -> Path:
@@ -63,7 +63,9 @@ def hunyuan_video(folder: Path, size: str) -> Path:
         "text_encoder_2": ("transformers", "CLIPTextModel", clip.to_dict()),
     }
     scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
-    written = _write(folder, "HunyuanVideoPipeline", parts, {"tokenizer": 256 + 2, "tokenizer_2": 77}, scheduler)
+    written = _write(
+        folder, "HunyuanVideoPipeline", parts, {"tokenizer": (32 if small else 256) + 2, "tokenizer_2": 77}, scheduler
+    )
     (folder / "geometry.json").write_text(json.dumps({
         "frames": 61, "height": 720, "width": 1280, "fps": 24.0, "guidance": 1.0,
         "prompt_template": {"template": "describe : {}", "crop_start": 2},

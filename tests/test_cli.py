@@ -83,6 +83,12 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
         ("run photos --out OUT --sample.strengths nan", "sample.strengths nan: must be 0 to 2"),
         ("experiment --json three_row", "experiment 'three_row' is unknown; did you mean 'three_rows'?"),
         ("experiment base_quality --clips 0", "clips 0, steps 50, batch 16: each must be at least 1"),
+        ("experiment base_quality --sheet sheet.gif", "sheet.gif: a picture is written as a .png file, in a folder that can be"),
+        ("experiment base_quality --work photos/1.png/new", "photos/1.png cannot be written; choose another --out."),
+        ("experiment main_table --figure photos", "photos: a picture is written as a .png file"),
+        ("experiment motion_over_steps --figure figure", "figure: a picture is written as a .png file"),
+        ("experiment identity_over_frames --figure photos/1.png/a.png", "a.png: a picture is written as a .png file"),
+        ("experiment judge_quality --clips 0", "clips 0: must be at least 1; set --clips to 1 or more."),
         ("experiment base_quality --start 1.5", "start 1.5: a time is above 0 (clean) and at most 1 (noise)"),
         ("doctor --all", "see magicid doctor --help."),
         ("generate photos waves", "photos: not a run directory (no settings.yaml)"),
@@ -99,6 +105,7 @@ def test_the_module_runs_and_its_help_names_every_command_stage_and_experiment()
         ("import lora.safetensors", "--out"),
         ("import lora.safetensors --out new --family wam", "family 'wam' is unknown; did you mean 'wan'?"),
         ("import lora.safetensors --out lora.safetensors", "lora.safetensors: is the file that is read; choose another --out."),
+        ("import lora.safetensors --out lora_low.safetensors", "lora_low.safetensors: is the file that is read"),
         ("import lora.safetensors --out photos/1.png/new", "photos/1.png/new: a LoRA is written as a .safetensors file, in a"),
         ("avatar new --seed 7 --out photos/1.png --count 1 --held-out 0 --size 32", "photos/1.png: "),
         ("avatar new --seed 7 --out photos --count 1 --held-out 0 --size 32", "photos/1.png: there already; it is not what"),
@@ -110,6 +117,7 @@ def test_a_wrong_word_is_answered_in_one_line_with_exit_code_2(
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     Path("photos/1.png").touch()
+    Path("lora_low.safetensors").touch()
     code, line = refused(capsys, *arguments.split())
     assert code == 2 and said in line
     assert not Path("OUT/settings.yaml").exists() and not Path("nowhere").exists()

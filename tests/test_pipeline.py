@@ -32,6 +32,7 @@ from magicid.media.video import read_video
 from magicid.metrics import leakage
 from magicid.metrics.picture import EDGE, METHODS, SIDE, STRIP, write_picture
 from magicid.pipeline import _finish, generate_clip, print_result, run_pipeline
+from magicid.stages.distill import Distill
 from magicid.stages.generate import Generate
 from tests.doubles import RED, fake_run, picture
 from tests.small_run import QUIET, SMALL
@@ -98,6 +99,15 @@ def test_a_misspelt_folder_of_photos_leaves_nothing_behind(common: Common, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+def test_who_catches_the_error_of_a_run_can_run_again(common: Common, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    for _ in range(2):  # a lock that is left would be said instead
+        with pytest.raises(UsageError, match="was made with other settings") as caught:
+            run_pipeline(replace(common, seed=7), SMALL, out, QUIET)
+    assert caught.traceback
+
+
 def test_out_of_memory_on_a_gpu_names_the_next_offload_once_a_stage_is_at_its_smallest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -107,6 +117,7 @@ def test_out_of_memory_on_a_gpu_names_the_next_offload_once_a_stage_is_at_its_sm
         run = Run(RunDir(tmp_path / offload), Common(tmp_path, offload=offload), QUIET)
         assert said in str(pipeline._smaller(run, "generate", Generate(batch=1)))
         assert "--generate.batch 5" in str(pipeline._smaller(run, "generate", Generate(batch=10)))
+        assert "--distill.batch 2 --distill.sample-batch 5 " in str(pipeline._smaller(run, "distill", Distill()))
         run.dir.close()
 
 

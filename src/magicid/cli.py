@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -151,7 +152,8 @@ def fork(arguments: Sequence[str]) -> None:
     from magicid import runs
     from magicid.pipeline import Pipeline, print_result, stored
 
-    source = next((Path(word) for word in arguments if (Path(word) / "settings.yaml").is_file()), None)
+    words = [word for before, word in pairwise(["", *arguments]) if before != "--out"]
+    source = next((Path(word) for word in words if (Path(word) / "settings.yaml").is_file()), None)
     here = stored(source)[1] if source else Pipeline()
 
     @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def real_steps(forecast: Forecast) -> dict[str, dict[str, float]]:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 2**17)
-    tables.load(tables.FAMILIES, "family", forecast.common.family)
+    tables.load(tables.FAMILIES, "family", forecast.common.family)  # imported before memory is measured
     found: dict[str, dict[str, float]] = {}
     photo, shape, stages = forecast.shape(forecast.photo), forecast.shape(forecast.learnt), forecast.stages
     with tempfile.TemporaryDirectory() as folder, measuring_peak() as peak:

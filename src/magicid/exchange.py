@@ -1,6 +1,5 @@
 """LoRA files out of runs and into them: `magicid export` and `magicid import`."""
 
-import os
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from tyro.conf import Positional
 from magicid._version import __version__
 from magicid.core import tables
 from magicid.core.errors import UsageError
-from magicid.core.files import nearest, sha256
+from magicid.core.files import sha256, writable
 from magicid.core.records import Metric
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
@@ -59,7 +58,8 @@ class Import:
         """The files written, two for two experts; what the old header does not tell is said, and stays untold in the new."""
         tables.check(tables.IMPORTS, "family", self.family)
         target = _target(self.out, self.file.stem + SUFFIX)
-        if {target.resolve(), low_file(target).resolve()} & {path.resolve() for path in (self.file, self.low) if path}:
+        read = [path for path in (self.file, self.low or low_file(self.file)) if path.exists()]
+        if {target.resolve(), low_file(target).resolve()} & {path.resolve() for path in read}:
             raise UsageError(f"{self.out}: is the file that is read; choose another --out.")
         check_weights(self.file)
         with TemporaryDirectory() as nowhere, closing(RunDir(Path(nowhere))) as directory:
@@ -77,7 +77,6 @@ class Import:
 def _target(out: Path, name: str) -> Path:
     """The file that --out means: itself, or one called `name` in a folder."""
     path = out if out.suffix == SUFFIX else out / name
-    there = nearest(path.parent)
-    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
+    if not writable(path):
         raise UsageError(f"{out}: a LoRA is written as a {SUFFIX} file, in a folder that can be written. Choose another --out.")
     return path

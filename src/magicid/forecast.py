@@ -125,10 +125,8 @@ class Forecast:
             return []
         clips = self.stages.prompts.repository * ours.per_prompt
         draw = partial(self._drawing, "distill", self.learnt, batch=ours.sample_batch, guidance=ours.guidance)
-        base, joined = (
-            draw(clips=clips, steps=ours.sample_steps),
-            draw(clips=clips, steps=2 * ours.sample_steps),
-        )  # two passes each
+        base = draw(clips=clips, steps=ours.sample_steps)
+        joined = draw(clips=clips, steps=2 * ours.sample_steps)  # two passes each
         student = self._ask("train", self.learnt, ours.batch, ours.recompute)
         flops = ours.steps * (student.flops + 2 * self._ask("predict", self.learnt, ours.batch, "").flops)
         averaged = ours.average_decay > 0

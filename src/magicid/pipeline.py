@@ -35,6 +35,7 @@ from magicid.metrics import leakage
 from magicid.metrics.picture import METHODS, write_picture
 from magicid.metrics.report import judged_by, write_report
 from magicid.perception.model_files import MODELS
+from magicid.perception.motion import refuse_short
 from magicid.perception.text_judges import DEFAULTS
 from magicid.stages.distill import Distill
 from magicid.stages.evaluate import Evaluate
@@ -136,7 +137,6 @@ def run_pipeline(
     tables.check(tables.FAMILIES, "family", common.family)
     tables.check(tables.JUDGES, "judges", common.judges)
     check_settings(common, pipeline)
-    names = list(tables.STAGES)
     if out.resolve() == common.photos.resolve():
         raise UsageError(f"{out}: holds the photos, and a run needs a folder of its own; choose another --out.")
     if hub.is_id(common.base):  # nothing is downloaded for a run that cannot be
@@ -149,7 +149,17 @@ def run_pipeline(
     if not out.exists():
         find_photos(common.photos)  # a misspelt name must leave nothing behind
     folder = RunDir(out)
-    run = Run(folder, common, console, like)
+    try:
+        _bring(Run(folder, common, console, like), pipeline, until, files)
+    except BaseException:
+        folder.close()  # else whoever catches this, in a notebook say, holds the lock
+        raise
+    return folder
+
+
+def _bring(run: Run, pipeline: Pipeline, until: str | None, files: dict[str, str]) -> None:
+    """Do the stages that are left; `files` are digests of what is read beside the base model."""
+    common, folder, names = run.common, run.dir, list(tables.STAGES)
     folder.refuse_stale()
     left = [name for name in names[: names.index(until) + 1 if until else None] if not folder.finished(name)]
     if set(left) - {"prepare"}:
@@ -159,14 +169,14 @@ def run_pipeline(
     folder.freeze(flatten(common, pipeline) | run.models | files, flatten(Common(common.photos), Pipeline()))
     refuse_other_photos(folder, common.photos)
     if not left:
-        _say(console, f"{out}: nothing left to do.")
+        _say(run.console, f"{folder.root}: nothing left to do.")
     other = pipeline.generate
     if "generate" in left and (other.frames or other.height or other.width):
-        size = run.family.geometry.sized(other.frames, other.height, other.width)
-        run.family.latents_shape(size.frames, size.height, size.width)  # of a size that cannot be, nothing is said after hours
+        size = run.family.geometry.sized(other.frames, other.height, other.width)  # what cannot be is not said after hours
+        run.family.latents_shape(size.frames, size.height, size.width)
+        refuse_short("generate.frames", size.frames, size.fps)
     for name in left:
         _finish(run, name, getattr(pipeline, name))
-    return folder
 
 
 def check_settings(common: Common, pipeline: Pipeline) -> None:
@@ -212,10 +222,10 @@ STRONGER = {"nothing": "blocks", "blocks": "attention"}  # levels of recomputing
 def _smaller(run: Run, name: str, part: Stage) -> ResourceError:
     """What a part of a run used when memory ran out, and the settings of it that need less; nothing is changed silently."""
     fields = dataclasses.asdict(part) if name in tables.STAGES else {}  # type: ignore[call-overload]  # baselines have no words
-    less = {"batch": fields["batch"] // 2} if fields.get("batch", 1) > 1 else {}
+    less = {key: fields[key] // 2 for key in ("batch", "sample_batch") if fields.get(key, 1) > 1}
     less |= {"chunk": 1} if fields.get("chunk", 1) != 1 else {}
     less |= {"recompute": STRONGER[level]} if (level := fields.get("recompute")) in STRONGER else {}
-    asked = " ".join(f"--{name}.{key} {value}" for key, value in less.items())
+    asked = " ".join(f"--{name}.{key.replace('_', '-')} {value}" for key, value in less.items())
     remedies = [f"delete {run.dir.root / name}, and run again with {asked}"] if less else []
     if torch.cuda.is_available() and run.common.offload != "block":  # first, since nothing is lost by it
         remedies.insert(0, f"run again with --offload {'block' if run.common.offload == 'model' else 'model'}")

@@ -92,15 +92,15 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
         files = [path for part in parts for path in sorted([part, *part.rglob("*")], key=_manifest_last) if path.is_file()]
         with closing(RunDir(out)) as target:
             target.freeze(source.settings() | {k: v for k, v in flatten(common, pipeline).items() if "." in k})
-            require_room(out, sum(path.stat().st_size for path in files), "copies of its stages")
             there = {name for name in stages if target.finished(name)}
             if changed and (out / changed[0] / "log.jsonl").exists():  # the last of it: its training may have gone on
                 there.add(changed[0])
+            files = [path for path in files if path.relative_to(folder).parts[0] not in there]
+            require_room(out, sum(path.stat().st_size for path in files), "copies of its stages")
             for path in files:
                 relative = path.relative_to(folder)
                 pulse("copy", relative.as_posix())
-                if relative.parts[0] not in there:
-                    publish(out / relative, partial(shutil.copyfile, path))
+                publish(out / relative, partial(shutil.copyfile, path))
     return changed[0] if changed else ""
 
 

@@ -49,6 +49,19 @@ def test_more_clips_than_are_on_their_way_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_without_an_autoencoder_nothing_is_rendered(tmp_path: Path) -> None:
+    shutil.copytree(WEIGHTS / "judges", tmp_path / "out" / "judges")
+    with pytest.raises(UsageError, match="base/vae: no autoencoder, and latents are its own; train it first"):
+        feedback(settings(tmp_path))
+    assert not (tmp_path / "work").exists()
+
+
+def test_a_single_clip_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="clips 1: how faces look is learnt of 2 or more"):
+        feedback(replace(settings(tmp_path), clips=1))
+    assert not list(tmp_path.iterdir())
+
+
 def test_actions_that_are_none_are_refused(tmp_path: Path) -> None:
     asked = settings(tmp_path)
     with pytest.raises(UsageError, match="action 'sway' is unknown; did you mean 'sways'"):

@@ -16,9 +16,11 @@ from magicid.baselines.dreambooth_lora import DreamboothLora
 from magicid.baselines.dreambooth_lora_early import DreamboothLoraEarly
 from magicid.baselines.dreambooth_lora_prior import DreamboothLoraPrior
 from magicid.core.errors import DataError, UsageError
+from magicid.core.files import sha256
 from magicid.core.records import Adapter, Prompt, Video
 from magicid.core.run import Run
 from magicid.core.weights import write_weights
+from magicid.export.lora_file import low_file
 from magicid.rewards import validation
 from magicid.rewards.validation import Point, area
 from magicid.stages import finetune
@@ -130,7 +132,9 @@ def test_it_begins_where_stage_one_began_and_keeps_as_little(
     for name in start:
         torch.testing.assert_close(found[name], start[name])
     assert levels == ["blocks"]
-    settings["finetune.start_sha256"] = "another"
+    settings["finetune.start_sha256"] = sha256(theirs)
+    baseline.run(run)
+    shutil.copy(theirs, low_file(theirs))  # as of two experts: the other's is started from too
     with pytest.raises(
         DataError, match=r"theirs\.safetensors: not the file that this run's stage one began with; bring that one"
     ):

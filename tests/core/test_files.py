@@ -4,6 +4,8 @@ import errno
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from magicid.core.errors import ResourceError
 from magicid.core.files import digest, nearest, publish, publish_folder, publish_text
@@ -31,6 +33,12 @@ def test_the_final_name_appears_only_when_the_writer_is_done(tmp_path: Path) -> 
 
     publish(path, write)
     assert path.read_text() == "whole"
+
+
+def test_a_file_of_safetensors_can_be_read_by_whoever_can_read_others(tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    publish(tmp_path / "adapter.safetensors", lambda target: save_file({"a": torch.zeros(2)}, target))
+    assert (tmp_path / "adapter.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

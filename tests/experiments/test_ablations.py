@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from magicid.comparison.ablation import COLUMNS
+from magicid.comparison.markdown import SHORT
 from magicid.comparison.people import common_of, person_run
 from magicid.core.records import Pair
 from magicid.core.run_dir import RunDir
@@ -40,8 +40,8 @@ def test_every_row_has_its_figures_and_ours_is_set_against_each(results: Results
     ours = ROWS[kind][-2]
     assert list(rows) == ROWS[kind]
     for name, row in rows.items():
-        assert set(COLUMNS) <= set(row) and set(COLUMNS) <= set(row["intervals"]), name
-        assert (set(COLUMNS) <= set(row["magicid_minus"])) == (name != ours), name
+        assert set(SHORT) <= set(row) and set(SHORT) <= set(row["intervals"]), name
+        assert (set(SHORT) <= set(row["magicid_minus"])) == (name != ours), name
         difference = rows[ours]["face"] - row["face"]
         assert name == ours or row["magicid_minus"]["face"][0] == pytest.approx(difference, abs=1e-6), name
     assert {name for name, row in rows.items() if row["seconds"] > 0} == set(ROWS[kind][1:-1])

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import torch
 
 from magicid.core import device
 from magicid.core.errors import Interrupted, ResourceError
-from magicid.core.files import append_line
+from magicid.core.files import append_line, publish_folder
 from magicid.core.pulse import listening, waiting
 from magicid.core.run import Common
 from magicid.core.tables import STAGES
@@ -106,6 +107,14 @@ def test_row_09_the_file_is_named_whoever_found_the_disk_full() -> None:
     for write in (lambda: append_line(full, "line"), lambda: Log(full).write(0, {"loss": 0.1})):
         with pytest.raises(ResourceError, match=r"^/dev/full: the disk is full, .* left; free some space"):
             write()
+
+
+def test_row_09_a_folder_that_is_copied_to_a_full_disk_is_named_too(tmp_path_factory: pytest.TempPathFactory, disk: Path) -> None:
+    folder = tmp_path_factory.mktemp("copied")
+    (folder / "large").write_bytes(bytes(16_000_000))
+    with pytest.raises(ResourceError, match=r"copy: the disk is full, .* left; free some space"):
+        publish_folder(disk / "copy", lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
+    assert not list(disk.iterdir())
 
 
 def test_row_09_weights_on_a_full_disk_are_named_too(disk: Path) -> None:

@@ -92,6 +92,13 @@ def test_bombs_are_refused_unopened(tmp_path: Path, width: int, height: int) -> 
         read_photo(path)
 
 
+@pytest.mark.parametrize(("width", "height"), [(1100, 1), (4, 401)])
+def test_what_is_too_thin_to_show_anybody_is_refused(tmp_path: Path, width: int, height: int) -> None:
+    Image.new("RGB", (width, height)).save(tmp_path / "line.png")
+    with pytest.raises(DataError, match=rf"^line.png: {width} x {height} pixels; sides may differ 100 times at most"):
+        read_photo(tmp_path / "line.png")
+
+
 def test_a_jpeg_of_many_scans_is_refused_and_what_lies_behind_a_picture_is_not_counted(tmp_path: Path) -> None:
     whole = save(tmp_path / "a.jpg", IMAGE, progressive=True).read_bytes()
     last = whole[whole.rindex(b"\xff\xda") : -2]

@@ -19,6 +19,7 @@ from magicid.avatar.judges import (
 )  # fmt: skip
 from magicid.avatar.prompts import TRIGGER, sentences
 from magicid.core.errors import DataError
+from magicid.core.weights import write_weights
 from magicid.perception.networks import Words
 
 
@@ -101,3 +102,9 @@ def test_every_word_of_the_grammar_is_known_but_the_trigger() -> None:
 def test_missing_weights_name_the_file_and_the_command(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"detector\.safetensors: missing.*magicid\.avatar\.pretrain judges"):
         load_judge("detector", tmp_path)
+
+
+def test_weights_of_another_vocabulary_are_an_error_in_one_line(tmp_path: Path) -> None:
+    write_weights(tmp_path / "classifier.safetensors", {"one": torch.zeros(2)})
+    with pytest.raises(DataError, match=r"classifier\.safetensors: not the weights of today's classifier; bring the package's"):
+        load_judge("classifier", tmp_path)

@@ -13,8 +13,9 @@ from magicid.avatar.actions import poses
 from magicid.avatar.identity import Identity
 from magicid.avatar.renderer import Clip, render_clip
 from magicid.avatar.truth import ACTIONS, Truth
+from magicid.core.errors import UsageError
 from magicid.core.interfaces import Face, Observation
-from magicid.perception.motion import MotionMeasure, at_rate, subject_motion, top_flow
+from magicid.perception.motion import MotionMeasure, at_rate, refuse_short, subject_motion, top_flow
 from magicid.perception.optical_flow import background_motion, consistent, flow, residual_flow
 from magicid.rewards.motion import MotionReward
 
@@ -163,6 +164,13 @@ def test_a_lost_head_costs_its_share() -> None:
     frames, heads = cases()["walking"], heads_of("walking")
     whole, lost = subject_motion(frames, heads, 8.0), subject_motion(frames, [*heads[:4], *[None] * 5], 8.0)
     assert 0.2 * whole.valid < lost.valid < 0.5 * whole.valid and value(lost) < 0.6 * value(whole)
+
+
+@pytest.mark.parametrize(("fps", "least"), [(8.0, 3), (4.0, 3), (16.0, 5), (24.0, 7), (25.0, 8)])
+def test_clips_are_long_enough_from_two_neighbouring_pairs_on(fps: float, least: int) -> None:
+    refuse_short("frames", least, fps)
+    with pytest.raises(UsageError, match=f"frames {least - 1}: of {fps:g} a second, motion needs {least} or more"):
+        refuse_short("frames", least - 1, fps)
 
 
 def test_frames_are_taken_at_eight_a_second() -> None:

@@ -1,7 +1,7 @@
 """Rendered clips on disk, drawn once and read by every part of pretraining.
 
-Clip `i` of a store is a pure function of (seed, i): its person, truth, sentence and frames. Seeds of the parts of
-pretraining differ, so that no judge has seen a person of another, and all differ from `HELD_OUT`.
+Clip `i` of a store is a pure function of (seed, i): its person, truth, sentence and frames. No part of
+pretraining has the seed of `HELD_OUT`, and no reward's judge that of one of the report's.
 """
 
 from concurrent.futures import ProcessPoolExecutor

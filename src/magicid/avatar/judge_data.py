@@ -18,6 +18,7 @@ from magicid.avatar.renderer import render_clip
 from magicid.avatar.truth import random_truth
 from magicid.core.device import autocast
 from magicid.core.files import digest
+from magicid.media.video import to_frames
 from magicid.perception.face import align
 from magicid.perception.networks import CROP, to_input
 
@@ -48,8 +49,7 @@ def reconstructor(folder: Path) -> Reconstruct | None:
 
     def reconstruct(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
         with torch.inference_mode(), autocast(vae.device):
-            video = decode(vae, encode(vae, to_video(np.array(clips)))[0]).float().clamp(-1, 1)
-        return np.asarray(((video + 1) * 127.5).round().byte().permute(0, 2, 3, 4, 1).numpy(), np.uint8)
+            return to_frames(decode(vae, encode(vae, to_video(np.array(clips)))[0]))
 
     return Reconstruct(digest(folder)[:12], reconstruct)
 

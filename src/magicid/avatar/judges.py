@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,9 +19,9 @@ from magicid.avatar.prompts import SUBJECTS, TABLES, TEMPLATES
 from magicid.avatar.truth import VOCABULARIES, Truth
 from magicid.core.device import device
 from magicid.core.errors import DataError
-from magicid.core.files import publish
 from magicid.core.interfaces import Face, Judges
 from magicid.core.run import Common
+from magicid.core.weights import read_weights, write_weights
 from magicid.perception import networks
 from magicid.perception.face import overlap
 from magicid.perception.networks import CROP, FRAMES, SIZE, to_input
@@ -56,15 +55,17 @@ def load_judge(name: str, folder: Path = WEIGHTS) -> nn.Module:
     if not path.exists():
         raise DataError(f"{path}: missing; make it with `python -m magicid.avatar.pretrain judges`.")
     network = NETWORKS[name]()
-    network.load_state_dict(load_file(path))
+    try:
+        network.load_state_dict(read_weights(path))
+    except RuntimeError as error:
+        raise DataError(f"{path}: not the weights of today's {name}; bring the package's back, or train it again.") from error
     return network.eval().requires_grad_(False).to(device())
 
 
 def save_judge(network: nn.Module, name: str, folder: Path = WEIGHTS) -> None:
     """Write a network's parameters in bf16."""
-    state = network.state_dict()
-    tensors = {key: value.detach().to("cpu", torch.bfloat16).contiguous() for key, value in state.items()}
-    publish(folder / f"{name}.safetensors", lambda target: save_file(tensors, target))
+    tensors = {key: value.to(torch.bfloat16) for key, value in network.state_dict().items()}
+    write_weights(folder / f"{name}.safetensors", tensors)
 
 
 def standard_clip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -133,6 +133,8 @@ def feedback(settings: Pretrain) -> None:
         raise UsageError(
             f"feedback.batch {asked.batch}: a step looks at 1 to {asked.pool} clips (feedback.pool); choose another."
         )
+    if settings.clips < 2:
+        raise UsageError(f"clips {settings.clips}: how faces look is learnt of 2 or more; raise --clips.")
     for action in asked.often:
         tables.check(ACTIONS, "action", action)
     rewards = RewardModels(judges)
@@ -154,6 +156,8 @@ def _begun(
 ) -> tuple[TextToLatents, PreTrainedTokenizerFast, AutoencoderKLWan, ClipStore]:
     """The networks as a training begins with them, and its clips; its folder holds what was `asked`."""
     folder = settings.out / "base" / "vae"
+    if not (folder / "config.json").exists():
+        raise UsageError(f"{folder}: no autoencoder, and latents are its own; train it first, or copy one there.")
     latents_of, kept = digest(folder), settings.work / name / "start"
     if settings.start and digest((kept if kept.exists() else settings.start) / "vae") != latents_of:
         raise UsageError(f"start {settings.start}: its autoencoder is not {folder}; weights go on with their own, copy it there.")

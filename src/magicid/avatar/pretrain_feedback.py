@@ -1,4 +1,4 @@
-"""A last step of pretraining: the transformer hears what reward models say of its own clips (avatar/feedback.py).
+"""Last step of pretraining: the transformer hears what reward models say of its own clips (avatar/feedback.py).
 
 Flow matching asks for the mean of what may be, and a small network's own clips drift from it: each frame's face is drawn
 almost by itself. Here each step takes some clips one sampling step further and makes the clean clips that it predicts of

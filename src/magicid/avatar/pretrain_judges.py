@@ -1,4 +1,4 @@
-"""Last step of pretraining: the judges, each trained, averaged and saved by itself, so that any can be made alone.
+"""Step three of pretraining: the judges, each trained, averaged and saved by itself, so that any can be made alone.
 
 Reward and report differ in network and in training data: face encoders never share a person, nor do the two
 video-text encoders. The detector shares the reward's clips, the classifier the report's.

@@ -1,4 +1,4 @@
-"""Clips and portraits of the drawn world, with the truth that judges learn from: landmarks, boxes and masks."""
+"""Clips and portraits of the drawn world, with their truth: landmarks and boxes, which judges learn from, and masks."""
 
 from cmath import rect
 from dataclasses import dataclass

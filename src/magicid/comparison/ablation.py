@@ -10,7 +10,7 @@ from rich.console import Console
 from magicid.comparison.clips import drawn, generated
 from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
-from magicid.comparison.markdown import grid, markdown
+from magicid.comparison.markdown import SHORT, grid, markdown
 from magicid.comparison.people import variant
 from magicid.comparison.study import BEGUN, PAIRS, RECONSTRUCTION, Study, dreambooth_lora, optimized, spent, start
 from magicid.comparison.table import PersonFigures, rows
@@ -18,8 +18,6 @@ from magicid.core import records, tables
 from magicid.core.run import Run
 from magicid.selection.choice import KINDS
 from magicid.stages.pair import Pair
-
-COLUMNS = ("face", "face_p10", "motion", "motion_top5", "prompt", "prompt_accuracy")
 
 
 def ablation(
@@ -54,7 +52,7 @@ def ablation(
     if not quiet:
         titles = ["pairs, means over people", *(key.replace("_", " ") for key in pairs[ours])]
         lines = [[row, *(f"{number:.2f}" for number in numbers.values())] for row, numbers in pairs.items()]
-        said = f"{markdown(table, columns=COLUMNS, ours=ours)}\n\n{grid(titles, lines)}"
+        said = f"{markdown(table, columns=SHORT, ours=ours)}\n\n{grid(titles, lines)}"
         console.print(said, markup=False, highlight=False, soft_wrap=True)
     return study.to_json() | {"rows": [row.to_json() for row in table], "pairs": pairs}
 

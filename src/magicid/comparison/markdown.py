@@ -6,6 +6,7 @@ from magicid.comparison.figures import FIGURES
 from magicid.comparison.table import Interval, Row
 
 COLUMNS = (*FIGURES, "frechet", "seconds", "peak_memory_mb")
+SHORT = ("face", "face_p10", "motion", "motion_top5", "prompt", "prompt_accuracy")
 TITLES = {"face_p10": "face p10", "motion_top5": "motion top 5%", "prompt_accuracy": "prompt right",
           "image_similarity": "image", "frechet": "Frechet", "peak_memory_mb": "MiB"}  # fmt: skip
 

@@ -3,12 +3,14 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
 from magicid.avatar.photos import new_photos
 from magicid.core import tables
+from magicid.core.files import publish_folder
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.seeds import item_seed
@@ -71,7 +73,9 @@ def share_stages(source: RunDir, target: Path, common: Common, pipeline: Pipelin
         if not all(same):
             return
         if name and source.finished(name) and not (target / name).exists():
-            half = target / f".tmp-{name}"
-            shutil.rmtree(half, ignore_errors=True)
-            shutil.copytree(source.root / name, half, ignore=shutil.ignore_patterns("checkpoints", "snapshots"))
-            half.rename(target / name)
+            publish_folder(target / name, partial(_copy, source.root / name))
+
+
+def _copy(stage: Path, target: Path) -> None:
+    """Of a finished stage, what the stages after it read."""
+    shutil.copytree(stage, target, ignore=shutil.ignore_patterns("checkpoints", "snapshots"), dirs_exist_ok=True)

@@ -69,4 +69,4 @@ def _finish(axes: Axes, across: str, up: str) -> None:
 
 
 def _publish(figure: Figure, path: Path) -> None:
-    publish(path, lambda target: figure.savefig(target, dpi=120))
+    publish(path, lambda target: figure.savefig(target, format="png", dpi=120))

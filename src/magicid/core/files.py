@@ -63,7 +63,11 @@ def publish(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        temporary.unlink()
         write(temporary)
+        temporary.chmod(mode)  # safetensors renames a file of its own into this place, which its owner alone may read
         reach("written", path.name)
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -97,6 +101,10 @@ def publish_folder(folder: Path, write: Callable[[Path], object]) -> None:
         if folder.exists():
             folder.replace(old)
         temporary.replace(folder)
+    except Exception as error:
+        if no_room(error):
+            raise disk_full(folder) from error
+        raise
     finally:
         if old.exists() and not folder.exists():
             old.replace(folder)
@@ -163,6 +171,12 @@ def refuse_unwritable(folder: Path) -> None:
         raise UsageError(f"{folder}: {there} cannot be written; choose another --out.")
 
 
+def refuse_picture(path: Path | None) -> None:
+    """`UsageError` where a picture that is asked for cannot be written."""
+    if path and (path.suffix != ".png" or not writable(path)):
+        raise UsageError(f"{path}: a picture is written as a .png file, in a folder that can be written; choose another.")
+
+
 def writable(path: Path) -> bool:
     """Whether a file can be put there; folders on the way to it may be missing."""
     there = nearest(path.parent)
@@ -170,10 +184,16 @@ def writable(path: Path) -> bool:
 
 
 def no_room(error: BaseException) -> bool:
-    """Whether a write failed since the disk, or a quota, is full; safetensors' own class is known by name."""
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    said = str(error)
-    return full or (type(error).__name__ == "SafetensorError" and any(f"os error {n}" in said for n in (28, 122)))
+    """Whether a write failed since the disk, or a quota, is full.
+
+    safetensors' own class is known by name; shutil's, of a copied folder, says all that failed.
+    """
+    codes, said = (errno.ENOSPC, errno.EDQUOT), str(error)
+    if type(error).__name__ == "SafetensorError":
+        return any(f"os error {code}" in said for code in codes)
+    if isinstance(error, shutil.Error):
+        return any(f"[Errno {code}]" in said for code in codes)
+    return isinstance(error, OSError) and error.errno in codes
 
 
 def disk_full(path: Path) -> ResourceError:

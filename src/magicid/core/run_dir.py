@@ -141,8 +141,8 @@ class RunDir:
         if not path.exists():
             raise UsageError(f"{root}: not a run directory (no settings.yaml); make one with: magicid run PHOTOS --out DIR.")
         try:
-            loaded: dict[str, Any] = deepcopy(_parsed(path.read_text()))
-        except (yaml.YAMLError, UnicodeDecodeError, TypeError, ValueError) as error:
+            loaded: dict[str, Any] = deepcopy(_parsed(path.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, AttributeError, LookupError, OSError, RecursionError, TypeError, ValueError) as error:
             raise DataError(f"{path}: not the settings written here; bring them back, or choose another --out.") from error
         return loaded
 

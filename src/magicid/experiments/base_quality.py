@@ -21,7 +21,7 @@ from magicid.avatar.judges import AvatarDetector, AvatarFaceEncoder, Classifier
 from magicid.avatar.renderer import render_clip
 from magicid.avatar.truth import ACTIONS
 from magicid.core.errors import UsageError
-from magicid.core.files import digest, publish, sha256
+from magicid.core.files import digest, publish, refuse_picture, refuse_unwritable, sha256
 from magicid.core.interfaces import Frames
 from magicid.core.lanes import side_by_side
 from magicid.core.run import WEIGHTS
@@ -52,6 +52,8 @@ class BaseQuality:
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Measure, print a table unless `quiet`, and return the figures."""
+        refuse_picture(self.sheet)
+        refuse_unwritable(self.work)
         if min(self.clips, self.steps, self.batch) < 1:
             said = f"clips {self.clips}, steps {self.steps}, batch {self.batch}"
             raise UsageError(f"{said}: each must be at least 1; set it higher.")

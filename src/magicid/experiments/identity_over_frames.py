@@ -20,6 +20,7 @@ from magicid.comparison.people import people
 from magicid.comparison.study import Person, Study, dreambooth_lora, optimized
 from magicid.comparison.table import Interval, finite, flat
 from magicid.core.errors import UsageError
+from magicid.core.files import refuse_picture
 from magicid.core.records import Adapter, FrameLikeness
 from magicid.metrics.bootstrap import interval, mean
 
@@ -52,6 +53,7 @@ class IdentityOverFrames(Study):
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Bring everyone's runs to their end; each length's rows and curves."""
+        refuse_picture(self.figure)
         console = Console(stderr=quiet)
         learnt = self._learnt(console)
         found: dict[int, list[tuple[int, FrameLikeness]]] = {length: [] for length in (learnt, self.frames) if length}

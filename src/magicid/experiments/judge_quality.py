@@ -8,6 +8,8 @@ from rich.console import Console
 
 from magicid.avatar.judge_figures import judge_figures
 from magicid.comparison.table import finite
+from magicid.core.checks import at_least
+from magicid.core.files import refuse_unwritable
 from magicid.core.run import WEIGHTS
 
 
@@ -21,6 +23,8 @@ class JudgeQuality:
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Measure, print unless `quiet`, and return the figures."""
+        at_least("", 1, clips=self.clips, people=self.people)
+        refuse_unwritable(self.work)
         figures: dict[str, Any] = judge_figures(self.work, WEIGHTS / "judges", self.clips, self.people)
         if not quiet:
             Console().print_json(data=finite(figures))

@@ -23,6 +23,7 @@ from magicid.comparison.people import variant
 from magicid.comparison.study import BEGUN, PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent, start
 from magicid.comparison.table import PersonFigures, finite, point, rows, spans
 from magicid.core.cost import Cost
+from magicid.core.files import refuse_picture
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter
 from magicid.core.run import Run
@@ -46,6 +47,7 @@ class MainTable(Study):
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Bring everyone's runs to their end; the rows, the strength front, and what lies beyond it."""
+        refuse_picture(self.figure)
         console = Console(stderr=quiet)
         found = [self._person(person) for person in self.each(console)]
         lines = _front(found[0], self.pipeline().finetune.steps)

@@ -16,6 +16,7 @@ from magicid.comparison.figures import measure
 from magicid.comparison.markdown import TITLES, grid, plain, signed
 from magicid.comparison.study import Person, Study, dreambooth_lora, start, steps_before
 from magicid.comparison.table import Interval, PersonFigures, Row, figure_of, finite, rows
+from magicid.core.files import refuse_picture
 from magicid.training.reconstruction import snapshots
 
 SHOWN = ("face", "face_p10", "motion", "motion_top5", "prompt")
@@ -35,6 +36,7 @@ class MotionOverSteps(Study):
 
     def run(self, quiet: bool = False) -> dict[str, Any]:
         """Bring everyone's runs to their end; each way's points, and how far its end lies from stage one."""
+        refuse_picture(self.figure)
         console, found = Console(stderr=quiet), []
         ways: Ways = {}
         for person in self.each(console):

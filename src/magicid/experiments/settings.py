@@ -13,7 +13,7 @@ from rich.console import Console
 from magicid.comparison.clips import drawn, generated
 from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
-from magicid.comparison.markdown import markdown
+from magicid.comparison.markdown import SHORT, markdown
 from magicid.comparison.people import variant
 from magicid.comparison.study import BEGUN, PAIRS, Person, Study, optimized, spent, start
 from magicid.comparison.table import PersonFigures, rows
@@ -24,7 +24,6 @@ from magicid.core.files import text_digest
 from magicid.pipeline import Pipeline
 
 TRIED_ON = 101  # and from there on: people on whom settings are chosen
-COLUMNS = ("face", "face_p10", "motion", "motion_top5", "prompt", "prompt_accuracy")
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Settings(Study):
         asked = ["base", "start", "magicid", *(row for name in names for row in (f"{name}_start", name)), "ceiling"]
         table = rows(found, [name for name in asked if name in found[0].by_method])
         if not quiet:
-            said = "\n".join([markdown(table, columns=COLUMNS), "", *(f"{name}: {said}" for name, said in names.items())])
+            said = "\n".join([markdown(table, columns=SHORT), "", *(f"{name}: {said}" for name, said in names.items())])
             Console().print(said, markup=False, highlight=False, soft_wrap=True)
         return self.to_json() | {"variants": names, "rows": [row.to_json() for row in table]}
 
@@ -57,7 +56,7 @@ class Settings(Study):
         shown += drawn(run, start(person))
         costs = {"start": spent(run, *BEGUN), "magicid": spent(run, *PAIRS, "optimize")}
         for i, (said, pipeline) in enumerate(zip(self.variants, pipelines, strict=True), 1):
-            with variant(run, f"settings_{text_digest(said)[:8]}", pipeline) as made:
+            with variant(run, f"settings_{text_digest(said)}", pipeline) as made:
                 if (begun := start(replace(person, run=made), f"variant_{i}_start")).adapter != start(person).adapter:
                     shown += drawn(run, begun)
                     costs[begun.name] = spent(made, *BEGUN)

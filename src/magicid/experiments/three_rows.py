@@ -8,12 +8,12 @@ from rich.console import Console
 from magicid.comparison.clips import generated
 from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
-from magicid.comparison.markdown import markdown
+from magicid.comparison.markdown import SHORT, markdown
 from magicid.comparison.study import PAIRS, Study, spent
 from magicid.comparison.table import PersonFigures, rows
 
 ORIGINS = ("base", "finetuned", "magicid")
-COLUMNS = ("face", "face_p10", "motion", "motion_top5", "prompt", "prompt_accuracy", "seconds")
+COLUMNS = (*SHORT, "seconds")
 
 
 @dataclass(frozen=True)

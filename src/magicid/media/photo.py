@@ -28,6 +28,7 @@ except ImportError:
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")
 MOST_PIXELS = 60_000_000
 LONGEST_SIDE = 20_000  # pixels
+MOST_ASPECT = 100  # of a picture: what is thinner shows nobody, and has no pixels left once it is shrunk
 MOST_SCANS = 64  # of a progressive JPEG; programs write 6 to 20. At 59 megapixels 400, in 384 kB, took 95 s to decode
 
 # Bits of 63 by which copies of 127 photos differ at most: as JPEG of quality 40, at a third of the size, brighter. Other
@@ -65,7 +66,7 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # bombs are ours to judge; what else is odd does not stop the reading
             with Image.open(path, formats=FORMATS) as file:
-                _refuse_bomb(path, *file.size)
+                _refuse_size(path, *file.size)
                 if file.format in ("JPEG", "MPO"):
                     _refuse_scans(path)
                 file.load()
@@ -81,9 +82,11 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
         raise DataError(f"{path.name}: damaged ({what}); a photo must be whole. Copy it again, or drop it.") from error
 
 
-def _refuse_bomb(path: Path, width: int, height: int) -> None:
+def _refuse_size(path: Path, width: int, height: int) -> None:
     if width * height > MOST_PIXELS or max(width, height) > LONGEST_SIDE:
         raise DataError(f"{path.name}: {width} x {height} pixels; {_SIZE}")
+    if max(width, height) > MOST_ASPECT * min(width, height):
+        raise DataError(f"{path.name}: {width} x {height} pixels; sides may differ {MOST_ASPECT} times at most. Drop it.")
 
 
 def _refuse_scans(path: Path) -> None:

@@ -58,7 +58,7 @@ def write_report(run_dir: RunDir) -> Path:
         clips=list(_clips(run_dir, METHODS)),
         leaked=leakage.sentence(metrics, settings),
         strangers=list(_clips(run_dir, STRANGERS.values())),
-        titles={method: LABELS[method] for method in METHODS},
+        titles=LABELS,
         stranger_titles={origin: LABELS[method] for method, origin in STRANGERS.items()},
         pixelated=_small(run_dir, photos),
         repository=repository_plot(

@@ -10,16 +10,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 
 from magicid.core import tables
-from magicid.core.errors import DataError, UsageError, out_of_memory
+from magicid.core.errors import DataError, Interrupted, UsageError, out_of_memory
 from magicid.core.files import sha256
-from magicid.core.pulse import pulse
+from magicid.core.pulse import pulse, waiting
 
 T = TypeVar("T")
 FOLDERS = ("models", "weights")  # beside the photos, or up to two levels above them
@@ -197,7 +197,6 @@ def _cached(file: ModelFile) -> Path | None:
 def _fetched(name: str, near: Path | None) -> Path:
     """The file from the hub, if its sha256 is the one that was pinned."""
     from huggingface_hub import hf_hub_download, logging
-    from huggingface_hub.errors import EntryNotFoundError
 
     file = next((file for file in MODELS[name] if file.hub), None)
     looked = f"not in {folders}" if (folders := ", ".join(map(str, _folders(near)))) else "not on this machine"
@@ -206,8 +205,10 @@ def _fetched(name: str, near: Path | None) -> Path:
         raise DataError(f"{name}: {looked}, and on no hub; it is known by its sha256. {remedy}")
     logging.set_verbosity_error()  # of each try; what comes of them is said in one line
     try:
-        path = Path(hf_hub_download(file.hub, file.file))
-    except (OSError, ValueError, EntryNotFoundError) as error:
+        path = Path(waiting(partial(hf_hub_download, file.hub, file.file), "model"))
+    except Interrupted:
+        raise
+    except Exception as error:  # the hub's client raises those of its HTTP library too
         why = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise DataError(f"{name}: {looked}, and {file.hub} cannot be read ({why}). {remedy}") from error
     if (found := model_hash(path)) != file.sha256:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from magicid.core.errors import UsageError
 from magicid.core.interfaces import FlowEstimator
 from magicid.perception.optical_flow import (
     Flow,
@@ -63,6 +64,13 @@ def at_rate(count: int, fps: float) -> tuple[NDArray[np.intp], float]:
         return np.arange(count), fps
     steps = np.arange(int((count - 1) * RATE / fps + 1e-6) + 1)
     return np.floor(steps * fps / RATE + 0.5).astype(np.intp), RATE
+
+
+def refuse_short(setting: str, frames: int, fps: float) -> None:
+    """`UsageError` for clips without two neighbouring pairs of frames at `RATE`: their motion could not be told from noise."""
+    if len(at_rate(frames, fps)[0]) < 3:
+        least = math.ceil(2 * max(1.0, fps / RATE)) + 1
+        raise UsageError(f"{setting} {frames}: of {fps:g} a second, motion needs {least} or more; set --{setting} higher.")
 
 
 def subject_motion(

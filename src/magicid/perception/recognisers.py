@@ -31,7 +31,7 @@ class Reading:
     scale: float = 1.0
 
 
-RECOGNISERS = {  # in the order in which they are chosen; those that end in mean 0 normalise inside
+RECOGNISERS = {  # those with mean 0 normalise inside
     "sface": Reading(0.363),
     "auraface": Reading(0.3, 127.5, 127.5),
     "mobileface": Reading(0.40),

@@ -3,7 +3,6 @@
 And the leakage check: how much of the person's likeness strangers have taken on.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from magicid.core.checks import at_least
-from magicid.core.files import publish_text
 from magicid.core.lanes import side_by_side
 from magicid.core.records import STRANGERS, Metric, Value, Video
 from magicid.core.run import Run
@@ -58,7 +56,6 @@ class Evaluate:
             journal.add(made, keys[made.video])
             values[made.video] = made.values
         shown = [video for video in videos if video.origin not in STRANGERS.values()]
-        publish_text(run.dir.stage("evaluate") / "values.json", json.dumps({video.id: values[video.id] for video in shown}))
         methods = dict.fromkeys(video.origin for video in shown)
         metrics = [metric for method in methods for metric in _metrics(method, shown, values)]
         metrics += leakage(videos, {key: value["identity"] for key, value in values.items()})

@@ -12,6 +12,7 @@ from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.weights import check_weights
+from magicid.export.lora_file import low_file
 from magicid.export.read_lora import start_from
 from magicid.perception.subject import head_masks
 from magicid.training import lora
@@ -58,13 +59,13 @@ class Finetune:
         return lora.LoraSettings(self.rank, self.alpha, self.targets)
 
     def start_digest(self, folder: Path) -> dict[str, str]:
-        """The sha256 of the file to start from, to be frozen with the settings; the frozen one, once the stage is done."""
+        """The digest of what is started from, to be frozen with the settings; the frozen one, once the stage is done."""
         if self.start is None:
             return {}
         if (folder / "finetune" / "manifest.jsonl").exists() and (frozen := RunDir.read_settings(folder).get(START_SHA256)):
             return {START_SHA256: frozen}
         check_weights(self.start)
-        return {START_SHA256: sha256(self.start)}
+        return {START_SHA256: _digest(self.start)}
 
     def loop(self, steps: int) -> LoopSettings:
         """The training's course for so many steps."""
@@ -97,6 +98,11 @@ class Finetune:
     def _start_from(self, run: Run, start: Path) -> None:
         """Give the adapter the file's weights; `DataError` where it is not the one that the run began with."""
         check_weights(start)
-        if run.dir.settings().get(START_SHA256, digest := sha256(start)) != digest:
+        if run.dir.settings().get(START_SHA256, digest := _digest(start)) != digest:
             raise DataError(f"{start}: not the file that this run's stage one began with; bring that one back.")
         start_from(run, ADAPTER, start, self.lora, lambda line: run.console.print(line, markup=False, soft_wrap=True))
+
+
+def _digest(start: Path) -> str:
+    """The sha256 of a LoRA file, and of the one beside it where that is a second expert's."""
+    return " ".join(sha256(file) for file in (start, low_file(start)) if file.exists())

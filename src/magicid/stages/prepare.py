@@ -23,6 +23,7 @@ from magicid.media.video import to_tensor
 from magicid.metrics.intake import described, print_intake, print_others
 from magicid.perception.intake import examine
 from magicid.perception.look import HELD_OUT, Look, count
+from magicid.perception.motion import refuse_short
 
 LEFT_OUT = "left_out.json"  # photos that were not used, and their sha256
 
@@ -45,6 +46,7 @@ class Prepare:
         """
         photos, geometry = run.common.photos, run.family.geometry
         run.family.latents_shape(geometry.frames, geometry.height, geometry.width)  # of clips that cannot be, nothing is made
+        refuse_short("frames", geometry.frames, geometry.fps)
         found = len(find_photos(photos))
         print_others(run.console, photos)
         if found < self.least_photos:

@@ -32,7 +32,7 @@ def alarm(recent: Sequence[dict[str, Any]]) -> str | None:
 def best(lines: Sequence[dict[str, Any]], steps: Sequence[int]) -> int | None:
     """Of the steps at which a snapshot was kept, that whose preceding stretch has the lowest mean loss.
 
-    Of preference training the winners' error is looked at: its loss also falls while they are unlearnt, if losers are more.
+    Of preference training the winners' error is looked at: the loss also falls where it rises, if the losers' rises more.
     """
     means = {}
     done = max((line["step"] + 1 for line in lines), default=0)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from magicid.core.errors import DataError
 from magicid.core.faults import reach
 from magicid.core.files import append_line, publish_text
 
@@ -21,11 +22,15 @@ class Log:
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT)  # the last steps, oldest first
 
     def read(self) -> list[dict[str, Any]]:
-        """All whole lines."""
+        """All whole lines; `DataError` where one is not what was written."""
         if not self.path.exists():
             return []
-        lines = self.path.read_text().split("\n")[:-1]  # what stands after the last newline was torn off
-        return [json.loads(line) for line in lines]
+        try:
+            lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # what stands after the last newline was torn off
+            return [{"step": int(found["step"])} | found for found in map(json.loads, lines)]
+        except (LookupError, TypeError, ValueError) as error:
+            rule = "it must be what a training wrote; delete its folder, and run the same command again"
+            raise DataError(f"{self.path}: damaged ({str(error)[:80]}); {rule}.") from error
 
     def write(self, step: int, numbers: Mapping[str, float | Sequence[str]]) -> None:
         """Append one step: numbers, and names."""
