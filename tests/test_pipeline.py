@@ -45,6 +45,20 @@ def test_every_stage_leaves_a_manifest_and_the_run_its_adapter(finished: Path) -
     assert (finished / "adapter.safetensors").stat().st_size > 0
 
 
+def test_every_evaluated_clip_has_its_figures(finished: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is no JSON")
+
+    found = json.loads((finished / "evaluate" / "values.json").read_text(), parse_constant=refuse)
+    folder = RunDir(finished)
+    shown = {video.id for video in folder.read("generate", Video) if video.origin not in STRANGERS.values()}
+    means = {metric.method: metric.value for metric in folder.read("evaluate", Metric) if metric.name == "consistency"}
+    folder.close()
+    assert found.keys() == shown
+    of_base = [one["consistency"] for name, one in found.items() if name.startswith("base-")]
+    assert np.mean(of_base) == pytest.approx(means["base"])
+
+
 def test_running_again_finds_nothing_left_to_do(common: Common, finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file() and path.name != ".lock"}
     run_pipeline(common, SMALL, finished, Console()).close()

@@ -69,20 +69,20 @@ def test_actions_that_are_none_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def feeding(work: Path, weights: FeedbackWeights, often: tuple[str, ...] = ()) -> FeedbackLoss:
-    """The loss of two clips on the shipped weights, four sampling steps a clip."""
+def feeding(work: Path, weights: FeedbackWeights, often: tuple[str, ...] = (), clips: int = 2) -> FeedbackLoss:
+    """The loss of so many clips on the shipped weights, four sampling steps a clip."""
     model, tokenizer = TextToLatents(30, len(new_tokenizer())), new_tokenizer()
     model.load(WEIGHTS / "base")
     vae = AutoencoderKLWan.from_pretrained(WEIGHTS / "base" / "vae", dtype=torch.float32).eval().requires_grad_(False)
     before, store = Teacher(model, Guided(swing=weights.swing), 16), clip_store(work, seed=2, count=4)
-    asked = FeedbackSettings(batch=2, pool=2, sample_steps=4, weights=weights, often=often)
+    asked = FeedbackSettings(batch=clips, pool=clips, sample_steps=4, weights=weights, often=often)
     return FeedbackLoss(model, before, vae, tokenizer, store, GEOMETRY, RewardModels(), asked)
 
 
 @pytest.mark.parametrize("weight", [name for name in NAMES if name != "across"])
 def test_each_weight_alone_reaches_the_transformer(tmp_path: Path, weight: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("magicid.avatar.feedback.SURE", 1.1)  # so that no head is found surely enough
-    loss = feeding(tmp_path, replace(NOTHING, **{weight: 1.0}))
+    loss = feeding(tmp_path, replace(NOTHING, **{weight: 1.0}), clips=1)
     loss(0, 0)
     loss.before.guided = Guided(between_frames=1.0)  # so that there is a distance to the weights before
     value, _ = loss(1, 0)
