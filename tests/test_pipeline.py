@@ -1,10 +1,8 @@
 """The whole path, from photos to report, on a small random Wan model and judges that need no weights."""
 
 import json
-import re
 import shutil
 import weakref
-from collections.abc import Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -17,16 +15,12 @@ from PIL import Image, ImageSequence
 from rich.console import Console
 
 from magicid import pipeline
-from magicid._version import __version__
 from magicid.core import records, tables
 from magicid.core.errors import DataError, UsageError
-from magicid.core.files import sha256
-from magicid.core.interfaces import Condition
 from magicid.core.records import STRANGERS, Adapter, Metric, Video
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.export import lora_file
-from magicid.families.wan import Wan
 from magicid.media.photo import write_png
 from magicid.media.video import read_video
 from magicid.metrics import leakage
@@ -135,22 +129,6 @@ def test_out_of_memory_on_a_gpu_names_the_next_offload_once_a_stage_is_at_its_sm
         run.dir.close()
 
 
-def test_an_adapter_is_not_put_on_another_base(finished: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
-    base = tmp_path / "base"
-    settings = (out / "settings.yaml").read_text()
-    shutil.copytree(next(line.split(": ")[1] for line in settings.splitlines() if line.startswith("base: ")), base)
-    (out / "settings.yaml").write_text(re.sub(r"(?m)^base: .*$", f"base: {base}", settings))
-    generate_clip(out, "someone waves", tmp_path / "same.mp4", steps=1)
-    weights = next((base / "transformer").glob("*.safetensors"))
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    with pytest.raises(UsageError, match="made on another base model"):
-        generate_clip(out, "someone waves", tmp_path / "other.mp4", steps=1)
-
-
 def test_a_folder_may_be_named_relatively_and_with_brackets(
     common: Common, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,38 +183,6 @@ def test_an_export_that_is_refused_leaves_no_file(
         lora_file.export_adapter(Run(folder, common, QUIET), folder.read("optimize", Adapter)[0], target)
     assert not list(tmp_path.iterdir())
     folder.close()
-
-
-@pytest.mark.parametrize("asked", ["SKS Person nods", "a man nods"])
-def test_the_trigger_is_put_in_front_unless_it_is_there_in_any_case(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
-) -> None:
-    texts: list[str] = []
-    original = Wan.encode_prompts
-
-    def noted(self: Wan, prompts: Sequence[str]) -> Condition:
-        texts.extend(prompts)
-        return original(self, prompts)
-
-    monkeypatch.setattr(Wan, "encode_prompts", noted)
-    generate_clip(finished, asked, tmp_path / "new.mp4", steps=1)
-    assert (asked if asked.startswith("SKS") else f"sks person, {asked}") in texts
-
-
-def test_a_clip_is_written_while_its_run_is_held_and_then_let_go(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held: list[str] = []
-
-    def written(*_arguments: object) -> None:
-        with pytest.raises(UsageError, match="in use by") as refused:
-            RunDir(finished, create=False)
-        held.append(str(refused.value))
-
-    monkeypatch.setattr("magicid.pipeline.write_video", written)
-    generate_clip(finished, "someone waves", tmp_path / "new.mp4", steps=1)
-    assert held
-    RunDir(finished, create=False).close()
 
 
 @pytest.mark.parametrize("where", ["sample", "optimize"])
@@ -320,19 +266,6 @@ def test_prompts_that_cannot_be_written_are_refused_before_any_stage(
     run_pipeline(common, asked, tmp_path / "run", QUIET, until="prepare").close()  # which needs no prompts
 
 
-def test_a_finished_run_makes_new_clips_and_keeps_their_recipes(finished: Path, tmp_path: Path) -> None:
-    asked = "a scientist in a lab coat nods in the snow"
-    path = generate_clip(finished, asked, tmp_path / "new.mp4", seed=5, steps=2)
-    frames, _ = read_video(path)
-    assert frames.shape == (5, 32, 32, 3) and np.ptp(frames) > 0
-    kept = json.loads((tmp_path / "new.json").read_text())
-    settings, own = RunDir.read_settings(finished), finished / "optimize" / "adapter.safetensors"
-    told = {"asked": asked, "seed": 5, "prompt": f"sks person, {asked}", "trigger": "sks person", "steps": 2, "guidance": 1.0}
-    told |= {"frames": 5, "height": 32, "width": 32, "fps": 8.0, "shift": 3.0, "strength": 1.0, "version": __version__}
-    told |= {"adapter": str(own), "adapter_sha256": sha256(own)} | {key: settings[key] for key in ("base", "base_digest")}
-    assert kept.items() >= told.items()
-
-
 def test_an_adapter_that_is_gone_and_latents_that_changed_are_named(common: Common, finished: Path, tmp_path: Path) -> None:
     shutil.copytree(finished, tmp_path / "run")
     (tmp_path / "run" / "optimize" / "adapter.safetensors").unlink()
@@ -346,14 +279,3 @@ def test_an_adapter_that_is_gone_and_latents_that_changed_are_named(common: Comm
         DataError, match=r"sample/.*: sha256 differs from its manifest; bring it back, or delete .*sample and run"
     ):
         run_pipeline(common, SMALL, tmp_path / "run", QUIET)
-
-
-def test_a_flipped_byte_in_an_adapter_is_refused(common: Common, finished: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(finished, copy)
-    path = copy / "optimize" / "adapter.safetensors"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(DataError, match="sha256 differs"):
-        generate_clip(copy, "someone waves", tmp_path / "x.mp4", steps=2)

@@ -100,7 +100,7 @@ def experiment(arguments: Sequence[str]) -> None:
     if as_json:
         import json
 
-        from magicid.comparison.table import finite
+        from magicid.core.finite import finite
 
         print(json.dumps(finite(result), allow_nan=False))
 

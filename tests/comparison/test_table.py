@@ -8,8 +8,9 @@ import pytest
 
 from magicid.comparison.figures import FIGURES
 from magicid.comparison.markdown import COLUMNS, markdown
-from magicid.comparison.table import PersonFigures, finite, point, rows, spans
+from magicid.comparison.table import PersonFigures, point, rows, spans
 from magicid.core.cost import Cost
+from magicid.core.finite import finite
 from magicid.core.records import ClipFigures
 
 LEVELS = {"base": (0.1, 1.0), "finetuned": (0.6, 0.4), "weaker": (0.3, 0.8), "magicid": (0.7, 0.9), "ceiling": (1.0, 1.0)}

@@ -199,7 +199,7 @@ def test_settings_may_change_until_a_stage_has_begun_and_a_broken_file_is_named(
     run.stage("prepare")
     with pytest.raises(UsageError, match="photos: b there, c asked"):
         run.freeze({"photos": "c", "seed": 0})
-    for text in ("photos: [", "just words", "", "seed: !!int ''", "[" * 5000):
+    for text in ("photos: [", "just words", "", "seed: !!int ''", "seed: !!timestamp x", "[" * 5000):
         (run.root / "settings.yaml").write_text(text)
         with pytest.raises(DataError, match=r"settings\.yaml: not the settings written here"):
             run.settings()

@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from magicid.avatar.dataset import HELD_OUT, render
-from magicid.comparison.table import finite
 from magicid.core import tables
 from magicid.core.errors import UsageError
+from magicid.core.finite import finite
 from magicid.experiments import base_quality
 from magicid.experiments.base_quality import BaseQuality, _likeness, _ratio, contact_sheet
 from magicid.media.photo import read_photo

@@ -1,7 +1,11 @@
 """What `magicid runs` and `magicid resume` say and do."""
 
+from dataclasses import replace
+
 import pytest
 
+from magicid import runs
+from magicid.pipeline import stored
 from tests.faults.attempts import attempt, contents
 from tests.faults.conftest import Bench
 
@@ -39,6 +43,21 @@ def test_a_fork_that_is_killed_or_finds_the_disk_full_goes_on(whole: Bench, benc
     assert attempt(words, said_in, MAGICID_FAULT="*:adapter.safetensors:copy:kill")[0] == -9  # the last file
     code, said = attempt(words, said_in, MAGICID_FAULT="*:*:item:kill")  # nothing is done anew
     assert code == 0 and contents(out) == whole.contents(), said
+
+
+def test_a_fork_asks_for_room_for_what_it_lacks_and_knows_its_source_from_its_outcome(
+    whole: Bench, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(runs, "require_room", lambda folder, needed, what: asked.append(needed))
+    other = stored(whole.run)[1]
+    other = replace(other, evaluate=replace(other.evaluate, most_leakage=0.9))
+    for _ in range(2):
+        assert runs.fork(whole.run, bench.run, other) == "evaluate"
+    assert asked[0] > 0 == asked[1]
+    (bench.run / "evaluate").mkdir()  # its last stage has begun
+    code, said = attempt(["fork", "--out", str(bench.run), str(whole.run)], bench.folder / "said.txt")
+    assert code == 2 and "was made with other settings (evaluate.most_leakage" in said
 
 
 def test_an_unknown_folder_and_a_fork_that_is_there_are_refused(whole: Bench, bench: Bench) -> None:

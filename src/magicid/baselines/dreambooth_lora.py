@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magicid.core.errors import UsageError
+from magicid.core.files import publish_folder
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.stages.finetune import Finetune
@@ -35,7 +36,4 @@ def _go_on(run: Run) -> None:
     if (here / "checkpoints").exists() or not (there / "checkpoints").exists():
         return
     shutil.copyfile(there / "log.jsonl", here / "log.jsonl")
-    half = here / "half-copied"
-    shutil.rmtree(half, ignore_errors=True)
-    shutil.copytree(there / "checkpoints", half)
-    half.rename(here / "checkpoints")
+    publish_folder(here / "checkpoints", lambda half: shutil.copytree(there / "checkpoints", half, dirs_exist_ok=True))

@@ -10,6 +10,7 @@ import numpy as np
 
 from magicid.comparison.figures import FIGURES
 from magicid.core.cost import Cost
+from magicid.core.finite import finite
 from magicid.core.records import ClipFigures
 from magicid.metrics.bootstrap import interval, statistic_interval
 from magicid.metrics.frechet import frechet_distance
@@ -116,15 +117,6 @@ def flat(method: str, figures: Mapping[str, Interval]) -> dict[str, Any]:
     """A method's figures as JSON has them: the value under its name, the ends of its interval under `intervals`."""
     values = {name: value for name, (value, _, _) in figures.items()}
     return {"method": method, **values, "intervals": {name: ends for name, (_, *ends) in figures.items()}}
-
-
-def finite(value: Any) -> Any:
-    """The same with None for numbers that are not finite, which JSON has no words for."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def figure_of(people: Sequence[PersonFigures], method: str, name: str, minus: str | None = None) -> Interval:

@@ -18,9 +18,10 @@ from magicid.comparison.figures import measure
 from magicid.comparison.markdown import grid, plain
 from magicid.comparison.people import beside, variant
 from magicid.comparison.study import Person, Study, optimized, start
-from magicid.comparison.table import finite, flat
+from magicid.comparison.table import flat
 from magicid.core.checks import at_least
 from magicid.core.errors import NotFinite
+from magicid.core.finite import finite
 from magicid.core.records import ClipFigures
 from magicid.core.run import Run
 from magicid.metrics.bootstrap import interval, mean

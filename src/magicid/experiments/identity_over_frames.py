@@ -18,9 +18,10 @@ from magicid.comparison.figures import likenesses
 from magicid.comparison.markdown import grid, plain, signed
 from magicid.comparison.people import people
 from magicid.comparison.study import Person, Study, dreambooth_lora, optimized
-from magicid.comparison.table import Interval, finite, flat
+from magicid.comparison.table import Interval, flat
 from magicid.core.errors import UsageError
 from magicid.core.files import refuse_picture
+from magicid.core.finite import finite
 from magicid.core.records import Adapter, FrameLikeness
 from magicid.metrics.bootstrap import interval, mean
 

@@ -7,9 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from magicid.avatar.judge_figures import judge_figures
-from magicid.comparison.table import finite
 from magicid.core.checks import at_least
 from magicid.core.files import refuse_unwritable
+from magicid.core.finite import finite
 from magicid.core.run import WEIGHTS
 
 

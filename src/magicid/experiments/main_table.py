@@ -21,9 +21,10 @@ from magicid.comparison.figures import measure
 from magicid.comparison.markdown import markdown
 from magicid.comparison.people import variant
 from magicid.comparison.study import BEGUN, PAIRS, RECONSTRUCTION, Person, Study, equal_steps, optimized, spent, start
-from magicid.comparison.table import PersonFigures, finite, point, rows, spans
+from magicid.comparison.table import PersonFigures, point, rows, spans
 from magicid.core.cost import Cost
 from magicid.core.files import refuse_picture
+from magicid.core.finite import finite
 from magicid.core.interfaces import Stage
 from magicid.core.records import Adapter
 from magicid.core.run import Run

@@ -15,8 +15,9 @@ from magicid.comparison.controls import bounds
 from magicid.comparison.figures import measure
 from magicid.comparison.markdown import TITLES, grid, plain, signed
 from magicid.comparison.study import Person, Study, dreambooth_lora, start, steps_before
-from magicid.comparison.table import Interval, PersonFigures, Row, figure_of, finite, rows
+from magicid.comparison.table import Interval, PersonFigures, Row, figure_of, rows
 from magicid.core.files import refuse_picture
+from magicid.core.finite import finite
 from magicid.training.reconstruction import snapshots
 
 SHOWN = ("face", "face_p10", "motion", "motion_top5", "prompt")

@@ -4,7 +4,6 @@ And the leakage check: how much of the person's likeness strangers have taken on
 """
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from magicid.core.checks import at_least
 from magicid.core.files import publish_text
+from magicid.core.finite import finite
 from magicid.core.lanes import side_by_side
 from magicid.core.records import STRANGERS, Metric, Value, Video
 from magicid.core.run import Run
@@ -59,17 +59,12 @@ class Evaluate:
             journal.add(made, keys[made.video])
             values[made.video] = made.values
         shown = [video for video in videos if video.origin not in STRANGERS.values()]
-        publish_text(run.dir.stage("evaluate") / "values.json", json.dumps({v.id: _known(values[v.id]) for v in shown}, indent=1))
+        publish_text(run.dir.stage("evaluate") / "values.json", json.dumps(finite({v.id: values[v.id] for v in shown}), indent=1))
         methods = dict.fromkeys(video.origin for video in shown)
         metrics = [metric for method in methods for metric in _metrics(method, shown, values)]
         metrics += leakage(videos, {key: value["identity"] for key, value in values.items()})
         export_result(run, run.dir.root / NAMES["universal"], metrics)
         return metrics
-
-
-def _known(values: dict[str, float]) -> dict[str, float | None]:
-    """For JSON, which has no nan: null is what could not be measured."""
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def gallery(run: Run) -> NDArray[np.float32]:
