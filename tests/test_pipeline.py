@@ -17,14 +17,14 @@ from rich.console import Console
 from magicid import pipeline
 from magicid.core import records, tables
 from magicid.core.errors import DataError, UsageError
-from magicid.core.records import STRANGERS, Adapter, Metric, Video
+from magicid.core.records import LABELS, STRANGERS, Adapter, Metric, Video
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
 from magicid.export import lora_file
 from magicid.media.photo import write_png
 from magicid.media.video import read_video
 from magicid.metrics import leakage
-from magicid.metrics.picture import EDGE, METHODS, SIDE, STRIP, write_picture
+from magicid.metrics.picture import EDGE, SIDE, STRIP, write_picture
 from magicid.pipeline import _finish, generate_clip, print_result, run_pipeline
 from magicid.stages.distill import Distill
 from magicid.stages.generate import Generate
@@ -157,13 +157,13 @@ def test_a_stage_deleted_alone_is_refused_and_with_all_later_ones_done_again(
 
 def test_the_picture_moves_as_the_clips_do(finished: Path, tmp_path: Path) -> None:
     folder = RunDir(finished)
-    clips = [read_video(finished / video.file) for video in folder.read("generate", Video) if video.origin in METHODS]
+    clips = [read_video(finished / video.file) for video in folder.read("generate", Video) if video.origin in LABELS]
     path = write_picture(folder, tmp_path / "result.webp", prompts=2)
     folder.close()
     with Image.open(path) as picture:
         frames = [np.asarray(frame.convert("RGB"), int) for frame in ImageSequence.Iterator(picture)]
         assert picture.info["duration"] * len(frames) == pytest.approx(1000 * len(clips[0][0]) / clips[0][1], rel=0.02)
-    assert len(frames) == len(clips[0][0]) and frames[0].shape[1] == (1 + len(METHODS)) * (SIDE + EDGE) - EDGE
+    assert len(frames) == len(clips[0][0]) and frames[0].shape[1] == (1 + len(LABELS)) * (SIDE + EDGE) - EDGE
     top = 2 * STRIP
     still, moving = (slice(i * (SIDE + EDGE), i * (SIDE + EDGE) + SIDE) for i in (0, 1))
     first, last = (frame[top : top + SIDE] for frame in (frames[0], frames[-1]))

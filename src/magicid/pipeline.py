@@ -20,11 +20,12 @@ from magicid.core.errors import DataError, ResourceError, UsageError, out_of_mem
 from magicid.core.files import beside, publish_text, refuse_unwritable
 from magicid.core.interfaces import Stage
 from magicid.core.placement import need_recompute
-from magicid.core.records import Adapter, Metric, Photo
+from magicid.core.records import LABELS, Adapter, Metric, Photo
 from magicid.core.run import EMBEDDED, Common, Run, find_base, kept_commit
 from magicid.core.run_dir import RunDir, filled
 from magicid.core.seeds import item_seed
 from magicid.core.versions import versions
+from magicid.core.words import whole
 from magicid.export.lora_file import slot_files
 from magicid.export.read_lora import bring_in
 from magicid.export.recipe import recipe
@@ -32,7 +33,7 @@ from magicid.export.result import exports
 from magicid.media.photo import find_photos
 from magicid.media.video import to_frames, write_video
 from magicid.metrics import leakage
-from magicid.metrics.picture import METHODS, write_picture
+from magicid.metrics.picture import write_picture
 from magicid.metrics.report import judged_by, write_report
 from magicid.perception.model_files import MODELS
 from magicid.perception.motion import refuse_short
@@ -243,7 +244,7 @@ def print_result(folder: RunDir, console: Console | None = None) -> None:
     metrics = {(m.method, m.name): m for m in read}
     for method in dict.fromkeys(m.method for m in read if m.method != leakage.ROW):
         cells = [metrics[method, name] for name in ("identity", "motion", "prompt")]
-        table.add_row(METHODS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
+        table.add_row(LABELS.get(method, method), *(f"{m.value:.3f}\n{m.low:.3f} to {m.high:.3f}" for m in cells))
     console = console or Console()
     console.print(table)
     held_out = sum(photo.held_out for photo in folder.read("prepare", Photo))
@@ -305,7 +306,7 @@ def generate_clip(
         else:
             trigger = bring_in(run, "optimize", adapter, partial(_say, console or Console(stderr=True)))
             files = list(slot_files(family, adapter).values())
-        text = prompt if trigger.lower() in prompt.lower() else f"{trigger}, {prompt}"
+        text = prompt if whole(trigger).search(prompt) else f"{trigger}, {prompt}"
         shape = family.latents_shape(geometry.frames, geometry.height, geometry.width)
         noise_seed, guidance = item_seed(seed, text), run.dir.settings().get("generate.guidance")
         with lora.using(family, "optimize"):

@@ -30,8 +30,8 @@ def ends(steps: int, rounds: int) -> list[int]:
 
 
 def finished(run: Run, number: int) -> bool:
-    """Whether a round has its pairs."""
-    return run.dir.finished(place(number, "pair"))
+    """Whether a round has its clips, their scores and its pairs."""
+    return all(run.dir.finished(place(number, part)) for part in ("sample", "score", "pair"))
 
 
 def material(run: Run, number: int) -> tuple[list[Pair], dict[str, Tensor]]:

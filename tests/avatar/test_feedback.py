@@ -19,10 +19,10 @@ from magicid.avatar.feedback import (
     likeness,
     speeds,
 )
-from magicid.avatar.pretrain_autoencoder import to_video
 from magicid.avatar.prompts import describe
 from magicid.avatar.renderer import Clip
 from magicid.avatar.truth import ACTIONS
+from magicid.media.video import to_tensor
 from magicid.perception.face import align
 from magicid.perception.networks import CROP, to_input
 
@@ -43,7 +43,7 @@ def judge(models: RewardModels, clips: list[Clip], video: Tensor, actions: list[
     truths = [item(HELD_OUT, i).truth for i in CLIPS]
     sentences = [[describe(replace(t, action=a), np.random.default_rng(0)) for a in ACTIONS] for t in truths]
     meant = [ACTIONS.index(truth.action) for truth in truths] if actions is None else actions
-    return models(video, to_video(np.stack([clip.frames for clip in clips])), sentences, torch.tensor(meant))
+    return models(video, to_tensor(np.stack([clip.frames for clip in clips])), sentences, torch.tensor(meant))
 
 
 @pytest.mark.parametrize("aside", [0.0, 25.0])  # the second at the picture's edge, half outside
@@ -92,13 +92,13 @@ def test_a_head_leaps_where_it_goes_further_than_the_real_one_or_is_in_two_place
 
 
 def test_a_head_in_two_places_leaps_without_a_step(models: RewardModels, clips: list[Clip]) -> None:
-    still = to_video(np.stack([clip.frames for clip in clips]))[:, :, :1].expand(-1, -1, 17, -1, -1)
+    still = to_tensor(np.stack([clip.frames for clip in clips]))[:, :, :1].expand(-1, -1, 17, -1, -1)
     one, both = (judge(models, clips, video) for video in (still, torch.maximum(still, still.roll(32, -1))))
     assert (one.leaps_B == 0).all() and (both.leaps_B > 0.1).all()
 
 
 def test_a_head_that_leaps_is_not_followed(models: RewardModels, clips: list[Clip]) -> None:
-    video = to_video(np.stack([clip.frames for clip in clips]))
+    video = to_tensor(np.stack([clip.frames for clip in clips]))
     found = judge(models, clips, video)
     assert found.followed_B.all() and (found.leaps_B == 0).all()
     aside = torch.cat((video[:, :, :8], video[:, :, 8:].roll(24, -1)), 2)
@@ -111,7 +111,7 @@ def test_a_head_that_leaps_is_not_followed(models: RewardModels, clips: list[Cli
 
 
 def test_real_clips_are_found_as_they_are(models: RewardModels, clips: list[Clip]) -> None:
-    video = to_video(np.stack([clip.frames for clip in clips]))
+    video = to_tensor(np.stack([clip.frames for clip in clips]))
     found = judge(models, clips, video)
     assert (found.seen_B == 1).all() and (found.within_B > 0.6).all() and (found.across_B < 0.4).all()
     torch.testing.assert_close(found.speed_B2, torch.zeros(3, 2))  # of the very clips that they are set against
@@ -128,7 +128,7 @@ def test_real_clips_are_found_as_they_are(models: RewardModels, clips: list[Clip
 
 
 def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(models: RewardModels, clips: list[Clip]) -> None:
-    video = to_video(np.stack([clip.frames for clip in clips])).requires_grad_(True)
+    video = to_tensor(np.stack([clip.frames for clip in clips])).requires_grad_(True)
     found = judge(models, clips, video)
     alone = {"identity": 0.0, "motion": 0.0, "action": 0.0, "across": 0.0, "seen": 0.0, "leaps": 0.0}
     assert (found.loss(FeedbackWeights(**alone)) == 0).all()

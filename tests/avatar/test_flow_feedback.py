@@ -7,9 +7,8 @@ from torch import Tensor
 
 from magicid.avatar.dataset import FPS, HELD_OUT, ClipStore, render
 from magicid.avatar.flow_feedback import MEASURED, FlowReward, flow_gradient, speed, speed_of, subject_flow
-from magicid.avatar.pretrain_autoencoder import to_video
 from magicid.avatar.renderer import Clip
-from magicid.media.video import to_frames
+from magicid.media.video import to_frames, to_tensor
 from magicid.perception.motion import SUBJECT_HEADS, subject_motion
 
 CLIPS = range(900, 908)
@@ -29,7 +28,7 @@ def reward(clips: list[Clip]) -> FlowReward:
 def measured(frames: np.ndarray, boxes: np.ndarray) -> float:
     found = subject_flow(frames, boxes)
     assert found is not None
-    return float(speed_of(to_video(frames[None])[0], found))
+    return float(speed_of(to_tensor(frames[None])[0], found))
 
 
 def test_speed_is_what_the_motion_measure_says(clips: list[Clip]) -> None:
@@ -78,7 +77,7 @@ def test_the_gradient_is_that_of_a_picture_that_goes_on() -> None:
 
 def test_going_up_the_slope_is_more_motion_to_dis(clips: list[Clip]) -> None:
     boxes = [clip.boxes for clip in clips]
-    video = to_video(np.stack([clip.frames for clip in clips]))
+    video = to_tensor(np.stack([clip.frames for clip in clips]))
     before = [measured(clip.frames, clip.boxes) for clip in clips]
     for _ in range(3):
         video.requires_grad_(True)
@@ -91,7 +90,7 @@ def test_going_up_the_slope_is_more_motion_to_dis(clips: list[Clip]) -> None:
 
 
 def test_a_clip_is_set_against_the_real_one_of_its_sentence(clips: list[Clip], reward: FlowReward) -> None:
-    video, boxes = (to_video(np.stack([c.frames for c in clips])), torch.from_numpy(np.stack([c.boxes for c in clips])))
+    video, boxes = (to_tensor(np.stack([c.frames for c in clips])), torch.from_numpy(np.stack([c.boxes for c in clips])))
     numbers, followed = list(range(len(clips))), torch.ones(len(clips), dtype=torch.bool)
     torch.testing.assert_close(reward(video, boxes, numbers, followed), torch.zeros(8), rtol=0, atol=1e-4)
     faster = FlowReward(reward.store, aim=1.2)(video, boxes, numbers, followed)
@@ -107,7 +106,7 @@ def test_a_clip_is_set_against_the_real_one_of_its_sentence(clips: list[Clip], r
 
 
 def test_what_is_not_told_counts_as_no_gap(clips: list[Clip], reward: FlowReward) -> None:
-    video, whole = to_video(np.stack([clips[0].frames])), torch.tensor([[[0.0, 0, 63, 63]] * 17])
+    video, whole = to_tensor(np.stack([clips[0].frames])), torch.tensor([[[0.0, 0, 63, 63]] * 17])
     assert reward(video, whole, [0], torch.tensor([True])).tolist() == [0]
     unknown = FlowReward(reward.store, aim=1.0)
     unknown.speeds[0] = None
@@ -122,5 +121,5 @@ def test_a_real_clip_is_measured_when_it_is_asked_for(
     assert len(reward.speeds) == min(MEASURED, len(clips)) == 8
     later = FlowReward(reward.store, aim=1.0)
     assert set(later.speeds) == {0, 1}
-    later(to_video(np.stack([clips[5].frames])), torch.from_numpy(clips[5].boxes)[None], [5], torch.tensor([True]))
+    later(to_tensor(np.stack([clips[5].frames])), torch.from_numpy(clips[5].boxes)[None], [5], torch.tensor([True]))
     assert later.speeds == {number: reward.speeds[number] for number in (0, 1, 5)}

@@ -47,6 +47,13 @@ def test_two_people_do_not_share_a_folder(tmp_path: Path) -> None:
     assert draw(tmp_path, count=3) == seven
 
 
+@pytest.mark.parametrize("counts", [(0, 1), (1001, 0), (1, -1), (1, 1001)])
+def test_no_photo_is_both_given_and_held_out_or_somebody_elses(tmp_path: Path, counts: tuple[int, int]) -> None:
+    with pytest.raises(UsageError, match=r"need 1 to 1000 photos, 0 to as many held out"):
+        new_photos(7, tmp_path, *counts, size=32)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_file_is_no_folder_for_photos(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     for out in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "photos"):

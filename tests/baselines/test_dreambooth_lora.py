@@ -64,6 +64,8 @@ def test_the_snapshot_with_the_largest_area_is_chosen(run: Run, monkeypatch: pyt
         return next(points)
 
     monkeypatch.setattr(validation, "mean_rewards", found)
+    run.dir.stage("dreambooth_lora")
+    run.dir.publish("dreambooth_lora", [])
     chosen = DreamboothLoraEarly(prompts=2, sample_steps=1).run(run)[0]
     assert chosen == snapshots(run, "finetune")[3]
     told = json.loads((run.dir.root / "dreambooth_lora_early" / "validation.json").read_text())
@@ -74,14 +76,10 @@ def test_the_snapshot_with_the_largest_area_is_chosen(run: Run, monkeypatch: pyt
 
 
 def test_the_reports_judges_have_no_say(run: Run) -> None:
+    run.dir.stage("dreambooth_lora")
+    run.dir.publish("dreambooth_lora", [])
     run.judges = replace(run.judges, face_report=None, text_report=None)  # type: ignore[arg-type]
     assert DreamboothLoraEarly(prompts=1, sample_steps=1).run(run)[0] in snapshots(run, "finetune").values()
-
-
-def test_without_snapshots_there_is_nothing_to_choose(run: Run) -> None:
-    shutil.rmtree(run.dir.root / "finetune" / "snapshots")
-    with pytest.raises(DataError, match="no snapshots of finetune or dreambooth_lora"):
-        DreamboothLoraEarly().run(run)
 
 
 def test_an_area_is_nothing_where_one_side_is() -> None:

@@ -14,6 +14,14 @@ def test_costs_of_parts_add_up_and_the_higher_peak_stays() -> None:
     assert sum([Cost(1.0, 1.0), Cost(1.0, 2.0)], Cost()) == Cost(2.0, 2.0)
 
 
+@pytest.mark.parametrize("text", ["{torn", '{"seconds": 1, "joules": 2}', "[]"])
+def test_a_damaged_file_of_costs_ends_no_work(tmp_path: Path, text: str) -> None:
+    (tmp_path / "cost.json").write_text(text)
+    with measured(tmp_path):
+        pass
+    assert (tmp_path / "cost.json").read_text() == text
+
+
 def test_an_interrupted_part_keeps_what_it_spent(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), measured(tmp_path):
         time.sleep(0.05)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.files import sha256
-from magicid.core.records import Adapter, Prompt, Score
-from magicid.core.run_dir import Journal, RunDir
+from magicid.core.records import Adapter, Metric, Prompt, Score
+from magicid.core.run_dir import Journal, RunDir, filled
 
 PROMPTS = [Prompt("a", "walks", "repository"), Prompt("b", "nods", "evaluation")]
 
@@ -205,12 +206,42 @@ def test_settings_may_change_until_a_stage_has_begun_and_a_broken_file_is_named(
             run.settings()
 
 
-@pytest.mark.parametrize("content", ["", "no json\n", "[1]\n", '{"count": 1}\n{"id": 1}\n', '{"count": 0, "inputs": {}}\n{"torn'])
+HEADERS = ["", "no json\n", "[1]\n", '{"count": 1}\n{"id": 1}\n', '{"count": 0, "inputs": 1}\n']
+
+
+@pytest.mark.parametrize("content", [*HEADERS, '{"count": 0, "inputs": {}}\n{"torn', '{"count": 1, "inputs": {}}\n{"id": "a"}\n'])
 def test_a_damaged_manifest_is_named_with_the_remedy(run: RunDir, content: str) -> None:
     run.publish("prompts", PROMPTS)
     run.manifest("prompts").write_text(content)
     with pytest.raises(DataError, match=r"prompts/manifest\.jsonl: damaged .*; bring it back, or delete prompts/ and rerun\.$"):
         run.read("prompts", Prompt)
+
+
+def test_text_in_the_place_of_a_number_is_named(run: RunDir) -> None:
+    (run.root / "settings.yaml").write_text("a.value: 2e-5\n")  # which YAML takes for a name
+    with pytest.raises(DataError, match=r"^a\.value: '2e-5' is text, must be a number; write it with a point, as in 2\.0e-5\.$"):
+        filled(Metric, run.settings(), "a.")
+
+
+def test_how_much_is_computed_again_may_change_once_a_stage_has_begun(run: RunDir) -> None:
+    run.freeze({"seed": 0, "finetune.recompute": "nothing", "finetune.steps": 3})
+    run.stage("finetune")
+    run.freeze({"seed": 0, "finetune.recompute": "blocks", "finetune.steps": 3})
+    assert run.settings()["finetune.recompute"] == "blocks"
+    with pytest.raises(UsageError, match=r"finetune\.steps: 3 there, 4 asked"):
+        run.freeze({"seed": 0, "finetune.recompute": "blocks", "finetune.steps": 4})
+
+
+def test_a_baseline_that_is_made_from_another_goes_stale_with_it(run: RunDir) -> None:
+    for name in (*tables.STAGES, "dreambooth_lora", "dreambooth_lora_early"):
+        run.stage(name)
+        run.publish(name, [])
+    run.refuse_stale()
+    run.publish("dreambooth_lora", PROMPTS)
+    with pytest.raises(
+        DataError, match=r"dreambooth_lora_early was made from another dreambooth_lora; delete dreambooth_lora_early/"
+    ):
+        run.refuse_stale()
 
 
 def test_a_damaged_journal_is_named_with_the_remedy(run: RunDir) -> None:

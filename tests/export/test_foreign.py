@@ -196,7 +196,8 @@ def test_an_alpha_is_one_finite_number(families: dict[str, Family], tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "header", ["[]", "{}", '{"transformer.r": "x", "transformer.lora_alpha": 1}', '{"r": 0, "lora_alpha": 1}', "[" * 10_000]
+    "header",
+    ["[]", "[[1, 2]]", "{}", '{"transformer.r": "x", "transformer.lora_alpha": 1}', '{"r": 0, "lora_alpha": 1}', "[" * 10_000],
 )
 def test_a_header_that_is_none_is_refused(families: dict[str, Family], tmp_path: Path, header: str) -> None:
     file = musubi(families["wan"], tmp_path / "lora.safetensors")

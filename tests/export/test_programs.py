@@ -31,7 +31,7 @@ from magicid.training.sampling import sample
 from tests.families.tiny import adapter
 
 RANK, ALPHA, STEPS, SEED = 3, 6.0, 4, 7
-PROMPT = 'sks person\n"waves" \\ in the park'
+PROMPT = 'sks person\n"waves" \\ in the park, \N{GRINNING FACE}'
 SETTINGS = {
     "finetune.rank": RANK, "finetune.alpha": ALPHA, "finetune.targets": [], "base_digest": "0123456789abcdef",
     "generate.steps": STEPS, "generate.guidance": None,
@@ -156,7 +156,7 @@ def test_a_family_without_an_entry_gets_a_plain_script_and_no_workflow(run: Run,
     monkeypatch.setitem(tables.PIPELINES, "new", "NewPipeline")
     new = replace(known, family="new", arguments={"guidance_scale": 5.0})
     assert workflow(new) is None and workflow(replace(known, shift=None)) is None
-    assert "FlowMatchEulerDiscreteScheduler, NewPipeline\n" in snippet(new) and '"guidance_scale": 5.0,\n}' in snippet(new)
+    assert "FlowMatchEulerDiscreteScheduler, NewPipeline\n" in snippet(new) and "'guidance_scale': 5.0,\n}" in snippet(new)
     compile(snippet(new), "snippet", "exec")
 
 
@@ -165,7 +165,7 @@ def test_the_script_asks_the_hub_for_the_commit_that_the_run_kept(run: Run) -> N
     export_result(run, path)
     assert "from_pretrained(BASE, dtype=kinds)" in snippet(sample_recipe(run, path))
     run.dir.freeze(run.dir.settings() | {"base_commit": "7f"})
-    assert 'from_pretrained(BASE, revision="7f", dtype=kinds)' in snippet(sample_recipe(run, path))
+    assert "from_pretrained(BASE, revision='7f', dtype=kinds)" in snippet(sample_recipe(run, path))
 
 
 COMFYUI = {  # the names that ComfyUI and diffusers both load

@@ -85,6 +85,7 @@ def adapter_seeds(folder: Path) -> None:
     parts = [f"blocks.{i}.{kind}.{part}" for i in range(2) for kind in ("self_attn", "cross_attn") for part in "qkvo"]
     wan = {key: tensor for part in parts for key, tensor in pair(part, 32).items()}
     story = {"base_digest": "0123456789abcdef", "trigger": "sks dog", "subject": "ab12cd34", "slot": "person", "targets": []}
+    story |= {"adapter_sha256": "fedcba9876543210"}
     save_file(wan, folder / "wan", {"magicid": json.dumps(story)})
     save_file({key: tensor.half() for key, tensor in wan.items()}, folder / "wan-half")
     hunyuan = pair("double_blocks.0.img_attn_qkv", 96, 3) | pair("single_blocks.1.linear1", 7 * 32, 4)

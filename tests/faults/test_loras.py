@@ -248,7 +248,7 @@ def test_row_56_experts_have_two_files_which_are_brought_in_together_or_not_at_a
     run.dir.close()
 
 
-@pytest.mark.parametrize("field", ["slot", "subject", "base_digest", "trigger", "targets"])
+@pytest.mark.parametrize("field", ["slot", "subject", "base_digest", "trigger", "targets", "adapter_sha256"])
 def test_row_56_a_field_of_another_type_is_refused(run: Run, file: Path, field: str) -> None:
     with pytest.raises(DataError, match="its magicid header is not what the export writes"):
         brought(run, changed(file, **{field: 3}))

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from magicid.core.errors import DataError
-from magicid.media.photo import COPY, find_photos, fingerprint, fit, other_files, read_photo, shrunk, write_png
+from magicid.media.photo import COPY, all_photos, find_photos, fingerprint, fit, other_files, read_photo, shrunk, write_png
 from tests.doubles import UNDO, png, turned
 
 SCENE = np.zeros((48, 32, 3), np.uint8)
@@ -131,6 +131,16 @@ def test_a_folder_that_may_not_be_read_is_an_error_in_one_line(tmp_path: Path, m
     monkeypatch.setattr(Path, "iterdir", refuse)  # root, as whom tests may run, may read everything
     with pytest.raises(DataError, match=rf"^{tmp_path}: Permission denied; photos are read from it\. .+\.$"):
         find_photos(tmp_path)
+    assert other_files(tmp_path) == []
+
+
+def test_held_out_photos_are_photos_too_and_an_empty_folder_of_them_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    assert all_photos(tmp_path) == [tmp_path / "a.jpg"]
+    (tmp_path / "held_out").mkdir()
+    assert all_photos(tmp_path) == [tmp_path / "a.jpg"]
+    (tmp_path / "held_out" / "b.jpg").touch()
+    assert all_photos(tmp_path) == [tmp_path / "a.jpg", tmp_path / "held_out" / "b.jpg"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (48, 32), (10, 40), (96, 64), (7, 5)])

@@ -15,7 +15,7 @@ from magicid.core.errors import DataError, UsageError
 from magicid.core.interfaces import Judges
 from magicid.core.run import Common, Run
 from magicid.core.run_dir import RunDir
-from magicid.perception import model_files, real
+from magicid.perception import model_files, real, recognisers
 from magicid.perception.model_files import MODELS
 from magicid.perception.recognisers import RECOGNISERS, Recogniser
 from magicid.perception.text_judges import DEFAULTS
@@ -151,8 +151,12 @@ def test_networks_are_read_at_their_first_use(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(real, "text_judge", text_judge)
     monkeypatch.setattr(real, "text_encoder", text_judge)
     found = judges(tmp_path, monkeypatch, ["sface", "auraface"])
+    with pytest.raises(DataError, match="auraface: not a network that can be read; a face recogniser is an onnx file"):
+        found.ready()
     assert not made
-    found.ready()
+    with monkeypatch.context() as patch:
+        patch.setattr(recognisers, "network", lambda path: lambda blob: np.ones((1, 4), np.float32))
+        found.ready()
     assert found.text_reward.similarity([np.zeros((1, 4, 4, 3), np.uint8)], ["p"]).tolist() == [1] and len(made) == 2
     with pytest.raises(DataError, match="sface: not a network that can be read; a face recogniser is an onnx file"):
         found.face_reward.embed(np.zeros((1, 112, 112, 3), np.uint8))

@@ -17,6 +17,7 @@ PROMPTS = [
 def test_somebody_stands_where_the_trigger_stood() -> None:
     found = strangers(PROMPTS, "sks person", SOMEBODY, 3)
     assert [p.text for p in found] == ["A man nods, and a man waves.", "A woman.", "A man nods, and a man waves."]
+    assert strangers([Prompt("p1", "Sks personal.", "evaluation")], "sks person", SOMEBODY, 1)[0].text == "Sks personal."
     assert len({p.number for p in found}) == 3 and strangers(PROMPTS, "sks person", SOMEBODY, 0) == []
 
 

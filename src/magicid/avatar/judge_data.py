@@ -18,7 +18,7 @@ from magicid.avatar.renderer import render_clip
 from magicid.avatar.truth import random_truth
 from magicid.core.device import autocast
 from magicid.core.files import digest
-from magicid.media.video import to_frames
+from magicid.media.video import to_frames, to_tensor
 from magicid.perception.face import align
 from magicid.perception.networks import CROP, to_input
 
@@ -43,13 +43,13 @@ def reconstructor(folder: Path) -> Reconstruct | None:
         return None
     from diffusers import AutoencoderKLWan
 
-    from magicid.avatar.pretrain_autoencoder import decode, encode, to_video
+    from magicid.avatar.pretrain_autoencoder import decode, encode
 
     vae = AutoencoderKLWan.from_pretrained(folder, dtype=torch.float32)  # type: ignore[no-untyped-call]
 
     def reconstruct(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
         with torch.inference_mode(), autocast(vae.device):
-            return to_frames(decode(vae, encode(vae, to_video(np.array(clips)))[0]))
+            return to_frames(decode(vae, encode(vae, to_tensor(np.array(clips)))[0]))
 
     return Reconstruct(digest(folder)[:12], reconstruct)
 

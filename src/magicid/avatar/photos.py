@@ -20,14 +20,14 @@ def new_photos(seed: int, out: Path, count: int = 7, held_out: int = 4, size: in
     Args:
         seed: names the person.
         out: folder for photo-1.png, photo-2.png, ...
-        count: how many photos.
+        count: how many photos, 1,000 at most.
         held_out: how many more under out/held_out, in other poses, scenes and lights, for evaluation.
         size: side in pixels.
     """
     if seed < 0:
         raise UsageError(f"seed {seed}: people are named by whole numbers from 0 on. Choose another --seed.")
-    if count < 1 or held_out < 0 or not LEAST_SIZE <= size <= MOST_SIZE:
-        rule = f"need 1 photo or more, 0 held out or more, and a side of {LEAST_SIZE} to {MOST_SIZE} pixels"
+    if not 1 <= count <= HELD_OUT_FROM or not 0 <= held_out <= HELD_OUT_FROM or not LEAST_SIZE <= size <= MOST_SIZE:
+        rule = f"need 1 to {HELD_OUT_FROM} photos, 0 to as many held out, and a side of {LEAST_SIZE} to {MOST_SIZE} pixels"
         raise UsageError(f"count {count}, held-out {held_out}, size {size}: {rule}. Choose others.")
     person = Identity.random(seed)
     seeds = {out / f"photo-{i + 1}.png": 10_000 * seed + i for i in range(count)}

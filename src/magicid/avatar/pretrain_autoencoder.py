@@ -18,6 +18,7 @@ from magicid.avatar.dataset import HELD_OUT, ClipStore, render
 from magicid.core.device import autocast
 from magicid.core.files import publish_folder
 from magicid.core.seeds import generator, item_seed
+from magicid.media.video import to_tensor
 
 CHANNELS, PATCH = 30, 8
 CONSTANT = 12.0  # a channel held at this value makes the normalisation before the last layer nearly a constant factor
@@ -47,7 +48,7 @@ def start_as_principal_components(vae: AutoencoderKLWan, frames: np.ndarray) -> 
     diffusion learns more easily. SiLU stands between: a component travels as the pair (x, -x), since
     silu(x) - silu(-x) = x.
     """
-    patches = patchify(to_video(frames[:, None]), patch_size=PATCH).permute(0, 2, 3, 4, 1).reshape(-1, 3 * PATCH**2)
+    patches = patchify(to_tensor(frames[:, None]), patch_size=PATCH).permute(0, 2, 3, 4, 1).reshape(-1, 3 * PATCH**2)
     mean = patches.mean(0)
     variance, basis = torch.linalg.eigh((patches - mean).T @ (patches - mean) / len(patches))
     basis, scale = basis.flip(1)[:, :CHANNELS], variance.flip(0)[:CHANNELS].pow(0.25)
@@ -93,11 +94,6 @@ def decode(vae: AutoencoderKLWan, latents_BCFHW: Tensor) -> Tensor:
     return video
 
 
-def to_video(frames: np.ndarray) -> Tensor:
-    """uint8 frames (B, F, H, W, 3) to (B, 3, F, H, W) in -1..1."""
-    return torch.from_numpy(np.array(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-
-
 class AutoencoderLoss:
     """Reconstruction, weighted towards the head, with a small KL term; `batch` windows of `frames` frames a step."""
 
@@ -113,7 +109,7 @@ class AutoencoderLoss:
             window = slice(start, start + self.frames)
             windows.append(self.store.frames[index, window])
             weights.append(head_weight(self.store.boxes[index, window], self.store.frames.shape[2]))
-        video = to_video(np.stack(windows))
+        video = to_tensor(np.stack(windows))
         weight = torch.from_numpy(np.stack(weights))[:, None]
         noise = torch.randn(
             (self.batch, CHANNELS, self.frames, *(s // PATCH for s in video.shape[-2:])),
@@ -142,7 +138,7 @@ def head_weight(boxes: np.ndarray, size: int, inside: float = 3.0) -> np.ndarray
 @torch.inference_mode()
 def measure_latents(vae: AutoencoderKLWan, store: ClipStore, count: int = 256) -> None:
     """Write each channel's mean and the deviation of all channels together into the configuration."""
-    latents = torch.cat([encode(vae, to_video(store.frames[i : i + 8]))[0] for i in range(0, count, 8)])
+    latents = torch.cat([encode(vae, to_tensor(store.frames[i : i + 8]))[0] for i in range(0, count, 8)])
     means = latents.mean((0, 2, 3, 4), keepdim=True)
     deviation = float((latents - means).square().mean().sqrt())
     vae.register_to_config(latents_mean=means.flatten().tolist(), latents_std=[deviation] * CHANNELS)
@@ -164,7 +160,7 @@ def reconstruction_psnr(vae: AutoencoderKLWan, store: ClipStore) -> tuple[float,
     """Mean dB over whole clips, and over their heads alone."""
     whole, heads = [], []
     for i in range(len(store)):
-        video = to_video(store.frames[i : i + 1])
+        video = to_tensor(store.frames[i : i + 1])
         squared = (decode(vae, encode(vae, video)[0]).clamp(-1, 1) - video).square().mean(1) / 4
         head = torch.from_numpy(head_weight(store.boxes[i], video.shape[-1], 2.0))[None] > 1.5
         whole.append(-10 * float(squared.mean().log10()))

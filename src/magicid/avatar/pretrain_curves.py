@@ -8,15 +8,18 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from magicid.core.errors import UsageError
 from magicid.training.log import Log
 
-SHOWN = (("autoencoder", "psnr"), ("transformer", "loss"))  # part, number; then every judge's loss
+SHOWN = {"autoencoder": "psnr"}  # of a part; of all others the loss
 
 
 def draw_curves(work: Path, path: Path) -> None:
     """One small plot a part, each a running mean over a fiftieth of its steps."""
-    folders = [(work / part, name) for part, name in SHOWN]
-    folders += [(folder, "loss") for folder in sorted((work / "judges").iterdir())]
+    logs = sorted(work.rglob("log.jsonl"))
+    if not logs:
+        raise UsageError(f"{work}: no log of a training; curves are drawn of these. Name the folder of one with --work.")
+    folders = [(log.parent, SHOWN.get(log.parent.name, "loss")) for log in logs]
     figure, axes = plt.subplots(2, -(-len(folders) // 2), figsize=(12, 5), layout="constrained")
     for axis, (folder, name) in zip(axes.flat, folders, strict=False):
         lines = Log(folder / "log.jsonl").read()

@@ -19,7 +19,7 @@ from magicid.avatar.face_look import FaceLook
 from magicid.avatar.feedback import FeedbackWeights, RewardModels
 from magicid.avatar.flow_feedback import FlowReward
 from magicid.avatar.guided import Teacher
-from magicid.avatar.pretrain_autoencoder import decode, to_video
+from magicid.avatar.pretrain_autoencoder import decode
 from magicid.avatar.pretrain_transformer import TextToLatents, latents_scale, latents_shape, tokens
 from magicid.avatar.prompts import describe
 from magicid.avatar.trajectories import Trajectories
@@ -28,6 +28,7 @@ from magicid.core.device import autocast
 from magicid.core.diffusion import FlowMatching
 from magicid.core.interfaces import Geometry
 from magicid.core.seeds import item_seed
+from magicid.media.video import to_tensor
 from magicid.training.loop import LoopSettings
 
 FLOW_BELOW = 0.8  # above this time a predicted clip is too vague for flow
@@ -92,7 +93,7 @@ class FeedbackLoss:
             guided = unconditional + scale * (velocity - unconditional)
             clean, _ = self.law.clean_and_noise(x_t, guided, t_B)
             video = decode(self.vae, clean * self.std + self.mean).float().clamp(-OVER, OVER)
-        rewards = self.rewards(video, to_video(self.store.frames[clips.numpy()]), list(sentences), torch.tensor(actions))
+        rewards = self.rewards(video, to_tensor(self.store.frames[clips.numpy()]), list(sentences), torch.tensor(actions))
         weights, gone = self.settings.weights, velocity - target
         loss_B, gap_B, measured_B = rewards.loss(weights), torch.zeros(len(t_B)), torch.zeros(len(t_B), dtype=torch.bool)
         if self.flow is not None:

@@ -21,7 +21,7 @@ from magicid.avatar.dataset import FPS, FRAMES, SIZE, ClipStore
 from magicid.avatar.guided import Guided, Teacher
 from magicid.avatar.plain_attention import PlainAttention
 from magicid.avatar.pretrain_autoencoder import PATCH as PIXELS
-from magicid.avatar.pretrain_autoencoder import encode, to_video
+from magicid.avatar.pretrain_autoencoder import encode
 from magicid.avatar.probe import Probe, probe_targets
 from magicid.avatar.prompts import describe, sentences
 from magicid.core.device import autocast
@@ -29,6 +29,7 @@ from magicid.core.diffusion import FlowMatching
 from magicid.core.files import publish_folder
 from magicid.core.interfaces import Geometry
 from magicid.core.seeds import generator, item_seed, noise
+from magicid.media.video import to_tensor
 
 TOKENS = 40  # the longest sentence has 31
 TEXT_WIDTH, HEADS, HEAD_WIDTH, LAYERS = 256, 6, 64, 6
@@ -118,7 +119,7 @@ def encode_store(vae: AutoencoderKLWan, store: ClipStore, cache: Path, batch: in
     mean, std = latents_scale(vae)
     parts = []
     for start in range(0, len(store), batch):
-        video = to_video(store.frames[start : start + batch])
+        video = to_tensor(store.frames[start : start + batch])
         with autocast(video.device):
             latents = encode(vae, video)[0]
         parts.append(((latents.float() - mean) / std).half())

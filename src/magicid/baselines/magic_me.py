@@ -5,7 +5,6 @@ reconstructed where the person is, and the prompt is "photo of a <new1> <new2> <
 motion module and its two-stage upscaling, which belong to its own base model.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from magicid.core.device import device_of
 from magicid.core.records import Adapter
 from magicid.core.run import Run
+from magicid.core.words import whole
 from magicid.perception.subject import Head, Masks, subject_masks
 from magicid.stages.finetune import Finetune
 from magicid.training import keywords
@@ -63,7 +63,7 @@ def person_masks(frames: NDArray[np.uint8], heads: Sequence[Head]) -> Masks:
 def said_with_keywords(prompt: str, trigger: str, count: int) -> str:
     """The prompt with the new words in the place of the trigger words, whose last word stays."""
     words = " ".join([*keywords.words(count), trigger.split()[-1]])
-    return re.sub(re.escape(trigger), words, prompt, flags=re.IGNORECASE)
+    return whole(trigger).sub(words, prompt)
 
 
 def load_rows(run: Run, tensors: dict[str, Tensor]) -> keywords.Rows:

@@ -42,8 +42,8 @@ def measured(folder: Path) -> Iterator[None]:
         yield
     finally:
         if folder.is_dir():
-            total = read_cost(folder) + Cost(time.monotonic() - start, _peak_mb())
-            with suppress(ResourceError, OSError):  # what the block itself raises says more
+            with suppress(ResourceError, OSError, ValueError, TypeError):  # a damaged file is left; the block's error says more
+                total = read_cost(folder) + Cost(time.monotonic() - start, _peak_mb())
                 publish_text(folder / "cost.json", json.dumps(asdict(total)))
 
 

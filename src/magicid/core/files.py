@@ -2,14 +2,16 @@
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from magicid.core.errors import ResourceError, UsageError
+from magicid.core.errors import DataError, ResourceError, UsageError
 from magicid.core.faults import reach
 from magicid.core.pulse import pulse
 
@@ -157,6 +159,20 @@ def append_line(path: Path, line: str, sync: bool = False) -> None:
             if no_room(error):
                 raise disk_full(path) from error
             raise
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file of a stage's folder; `DataError` where there is none."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: Exception, remedy: str = "") -> DataError:
+    """What to say of a file that is not what was written; its folder is a stage's where no remedy is given."""
+    said, remedy = " ".join(str(error).split())[:80], remedy or f"bring it back, or delete {path.parent.name}/ and rerun"
+    return DataError(f"{path}: damaged ({said}); {remedy}.")
 
 
 def nearest(path: Path) -> Path:

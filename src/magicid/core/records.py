@@ -19,6 +19,7 @@ class Record:
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in names})
 
 
+LABELS = {"base": "base model", "finetuned": "fine-tuned", "magicid": "MagicID"}  # of the methods that are shown, in this order
 STRANGERS = {"base": "base_stranger", "magicid": "magicid_stranger"}  # method -> origin of its clips of nobody in particular
 
 

@@ -217,7 +217,7 @@ class Run:
         path = self.file(relative)
         if not path.exists() or sha256(path) != sha256_hex:
             what = "sha256 differs from its manifest" if path.exists() else "gone, though its manifest names it"
-            raise DataError(f"{path}: {what}; bring it back, or delete {path.parent} and run again.")
+            raise DataError(f"{path}: {what}; bring it back, or delete {self.dir.root / Path(relative).parts[0]} and run again.")
         return path
 
     def bar(self, label: str, total: int) -> Progress:

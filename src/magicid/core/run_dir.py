@@ -4,7 +4,7 @@
 that has begun (its folder exists), is refused and the difference shown; those of stages to come may still change.
 While a stage works it keeps a journal of whole items; the manifest is written last, from the journal, and names the
 sha256 of the earlier stages' manifests, so that a stage made from something else is noticed. Baselines have folders,
-settings and manifests like stages; each stands in the place of `optimize`, and nothing is made from it.
+settings and manifests like stages; each stands in the place of `optimize`; `_ALSO` names the one that is made from another.
 """
 
 import fcntl
@@ -20,17 +20,19 @@ from copy import deepcopy
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import yaml
 
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.faults import reach
-from magicid.core.files import append_line, is_temporary, publish_text, sha256
+from magicid.core.files import append_line, damaged, is_temporary, publish_text, sha256
 from magicid.core.records import Record
 
-FREE = ("offload", "base_commit")  # how and whence, not what: memory may run out, and a digest tells models apart
+# How and whence, not what: memory may run out, and a digest tells models apart. Of a stage's settings the last part counts
+FREE = ("offload", "base_commit", "recompute")
+_ALSO = {"dreambooth_lora_early": ["dreambooth_lora"]}  # of a baseline: others that it is made from
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
@@ -106,7 +108,7 @@ class RunDir:
         differing = [
             key
             for key in sorted(frozen.keys() | settings.keys())
-            if key not in FREE
+            if key.split(".")[-1] not in FREE
             and frozen.get(key) != settings.get(key)
             and (begun if "." not in key else key.split(".")[0] in begun)
         ]
@@ -201,23 +203,32 @@ class RunDir:
         header, lines = self._manifest(name)
         if header["count"] != len(lines):
             raise DataError(f"{path}: {len(lines)} records, its header says {header['count']}; delete {name}/ and rerun.")
-        return [kind.from_json(line) for line in lines]
+        try:
+            return [kind.from_json(line) for line in lines]
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            raise damaged(path, error) from error
 
     def _manifest(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """A finished stage's header and records."""
         path = self.manifest(name)
         try:
             header, *lines = (dict(json.loads(line)) for line in path.read_text().splitlines())
-            return {"count": header["count"], "inputs": header["inputs"]}, lines
+            return {"count": header["count"], "inputs": dict(header["inputs"])}, lines
         except (ValueError, TypeError, KeyError) as error:
-            said = " ".join(str(error).split())[:80]
-            raise DataError(f"{path}: damaged ({said}); bring it back, or delete {name}/ and rerun.") from error
+            raise damaged(path, error) from error
 
 
 def filled(kind: type[T], settings: Mapping[str, Any], prefix: str = "") -> T:
-    """A dataclass of settings from what stands under its prefix; lists become tuples again, what is not there its default."""
+    """A dataclass of settings from what stands under its prefix; lists become tuples again, what is not there its default.
+
+    `DataError` for text where a number must be, which is what YAML takes 2e-5 for.
+    """
+    types = get_type_hints(kind)
     names = [field.name for field in fields(kind) if prefix + field.name in settings]  # type: ignore[arg-type]
     values = {name: settings[prefix + name] for name in names}
+    for name, value in values.items():
+        if isinstance(value, str) and {int, float} & {types[name], *get_args(types[name])}:
+            raise DataError(f"{prefix}{name}: {value!r} is text, must be a number; write it with a point, as in 2.0e-5.")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
@@ -233,9 +244,9 @@ def _parts() -> list[str]:
 
 
 def _before(name: str) -> list[str]:
-    """The stages that come before a stage or a part of one, or before a baseline."""
+    """What a stage or a part of one, or a baseline, is made from."""
     names, stage = list(tables.STAGES), name.split("/")[0]
-    return names[: names.index(stage if stage in names else "optimize")]
+    return names[: names.index(stage if stage in names else "optimize")] + _ALSO.get(stage, [])
 
 
 def _made_from(name: str) -> list[str]:
@@ -260,8 +271,7 @@ class Journal:
             try:
                 self._items = {item["id"]: item for item in map(json.loads, whole)}
             except (ValueError, TypeError, KeyError) as error:
-                said = " ".join(str(error).split())[:80]
-                raise DataError(f"{self._path}: damaged ({said}); delete it, and its clips are made again.") from error
+                raise damaged(self._path, error, "delete it, and its clips are made again") from error
             if torn:
                 publish_text(self._path, "".join(line + "\n" for line in whole))
 

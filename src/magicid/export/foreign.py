@@ -61,7 +61,7 @@ def header_scale(metadata: dict[str, str]) -> Callable[[str], float]:
         if not all(rank >= 1 for rank in ranks.values()):
             raise ValueError("a rank is at least 1")
         return partial(_scale, ranks, alphas, bool(config.get("use_rslora")))
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise DataError(f"its {METADATA} is not a LoRA's settings (r, lora_alpha, ...). Save it with diffusers again.") from error
 
 

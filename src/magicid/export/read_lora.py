@@ -201,7 +201,7 @@ def _story(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
         story = dict(json.loads(metadata["magicid"]))
     except (ValueError, TypeError, RecursionError) as error:
         raise DataError(f"{path}: its magicid header is not what the export writes; export it again.") from error
-    fields = {key: story[key] for key in ("slot", "subject", "base_digest", "trigger") if key in story}
+    fields = {key: story[key] for key in ("slot", "subject", "base_digest", "trigger", "adapter_sha256") if key in story}
     targets = story.get("targets", [])
     listed = isinstance(targets, list) and all(isinstance(target, str) and target for target in targets)
     if not listed or not all(isinstance(value, str) and value for value in fields.values()):

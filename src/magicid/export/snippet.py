@@ -4,7 +4,6 @@ It draws the noise of the run's own clip and takes the same steps, so that on on
 quantisation and offloading beyond diffusers' plain one; how to fit a GPU is the user's.
 """
 
-import json
 from importlib.metadata import version
 from pathlib import Path
 from string import Template
@@ -113,5 +112,5 @@ def snippet(recipe: Recipe) -> str:
 
 
 def _text(text: str) -> str:
-    """A literal of one line, in double quotes and ASCII, whatever the text holds."""
-    return json.dumps(text)
+    """A literal of one line in ASCII, whatever the text holds."""
+    return ascii(text)

@@ -3,6 +3,8 @@
 import re
 from collections.abc import Callable
 
+from magicid.core.words import whole
+
 Ask = Callable[[str, int], str]  # a question and the number of its round -> the reply
 
 ROUNDS = 4
@@ -38,7 +40,7 @@ def lines(reply: str, trigger: str) -> list[str]:
 
     What a model thinks before it answers is none of them, nor is a line that ends in a colon.
     """
-    said = re.compile(re.escape(trigger), re.IGNORECASE)
+    said = whole(trigger)
     answer = re.sub(r"\A.*</think>|<think>.*", "", reply, flags=re.DOTALL)
     bare = [re.sub(r"^\s*(?:[-*]|\d+[.):])\s+", "", line).strip(" \t\"'.!*") for line in answer.splitlines()]
     return [said.sub(lambda _: trigger, line) + "." for line in bare if said.search(line) and not line.endswith(":")]

@@ -27,6 +27,7 @@ except ImportError:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".heic", ".heif")
 MOST_PIXELS = 60_000_000
+HELD_OUT = "held_out"  # the folder, beside the photos, of those that the report alone sees
 LONGEST_SIDE = 20_000  # pixels
 MOST_ASPECT = 100  # of a picture: what is thinner shows nobody, and has no pixels left once it is shrunk
 MOST_SCANS = 64  # of a progressive JPEG; programs write 6 to 20. At 59 megapixels 400, in 384 kB, took 95 s to decode
@@ -44,20 +45,36 @@ _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, Typ
 
 def find_photos(folder: Path) -> list[Path]:
     """The pictures of a folder, by suffix and sorted by name; hidden files and folders inside it are not looked at."""
-    try:
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such folder; photos are read from one. Name the folder that holds them.")
-        photos = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}; photos are read from it. Allow reading it, or name another.") from error
+    photos = _pictures(folder)
     if not photos:
         raise DataError(f"{folder}: 0 photos; need some in {', '.join(SUFFIXES)}. Put photos of the person there.")
     return photos
 
 
+def all_photos(folder: Path) -> list[Path]:
+    """The same, and those in its `held_out`, which may be missing or hold none."""
+    aside = folder / HELD_OUT
+    return [*find_photos(folder), *(_pictures(aside) if aside.is_dir() else [])]
+
+
 def other_files(folder: Path) -> list[Path]:
-    """What lies beside the photos of a folder and is not looked at: files of other suffixes by name, but for hidden ones."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() not in SUFFIXES and p.is_file() and p.name[0] != ".")
+    """What lies beside the photos of a folder and is not looked at: files of other suffixes by name, but for hidden ones.
+
+    Nothing of a folder that cannot be read, which `find_photos` refuses.
+    """
+    try:
+        return sorted(p for p in folder.iterdir() if p.suffix.lower() not in SUFFIXES and p.is_file() and p.name[0] != ".")
+    except OSError:
+        return []
+
+
+def _pictures(folder: Path) -> list[Path]:
+    try:
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such folder; photos are read from one. Name the folder that holds them.")
+        return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file() and p.name[0] != ".")
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}; photos are read from it. Allow reading it, or name another.") from error
 
 
 def read_photo(path: Path) -> NDArray[np.uint8]:

@@ -131,4 +131,4 @@ def to_frames(video: Tensor) -> NDArray[np.uint8]:
 
 def to_tensor(frames: NDArray[np.uint8]) -> Tensor:
     """Pixels (B, F, H, W, 3) to videos (B, C, F, H, W), fp32 in -1..1."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 4, 1, 2, 3).contiguous().float() / 127.5 - 1
+    return torch.from_numpy(np.array(frames)).permute(0, 4, 1, 2, 3).contiguous().float() / 127.5 - 1

@@ -13,10 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from magicid.core.files import publish_text
-from magicid.media.photo import SUFFIXES, other_files
+from magicid.media.photo import HELD_OUT, SUFFIXES, other_files
 from magicid.metrics.page import embedded, rendered
 from magicid.perception.expression import SMILING
-from magicid.perception.look import CLOSE_UP, HELD_OUT, Look, count, short
+from magicid.perception.look import CLOSE_UP, Look, count, short
 
 MOST_NAMES = 8  # of files that are not looked at
 LEGEND = (

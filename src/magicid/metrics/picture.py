@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from magicid.core.files import publish
-from magicid.core.records import Photo, Video
+from magicid.core.records import LABELS, Photo, Video
 from magicid.core.run_dir import RunDir
 from magicid.media.photo import read_photo
 from magicid.media.video import evenly, read_video
 
-METHODS = {"base": "base model", "finetuned": "fine-tuned", "magicid": "MagicID"}
 SIDE, EDGE, STRIP = 160, 6, 26  # pixels: of a clip's box, between two, of a line of text
 MOST_FRAMES = 48
 Picture = NDArray[np.uint8]
@@ -23,13 +22,13 @@ Picture = NDArray[np.uint8]
 def write_picture(folder: RunDir, path: Path, prompts: int = 3) -> Path:
     """Publish an animated WebP: a row for each of the first prompts, a photo and the clips of the first seed in it."""
     photos = [read_photo(folder.root / photo.image) for photo in folder.read("prepare", Photo) if not photo.held_out]
-    videos = [video for video in folder.read("generate", Video) if video.origin in METHODS]
+    videos = [video for video in folder.read("generate", Video) if video.origin in LABELS]
     asked = list(dict.fromkeys(video.prompt for video in videos))[:prompts]
     rows: list[list[Picture]] = []
     seconds = 0.0
     for i, prompt in enumerate(asked):
         rows.append([photos[i % len(photos)][None]])
-        for method in METHODS:
+        for method in LABELS:
             clip, fps = read_video(folder.root / next(v.file for v in videos if (v.prompt, v.origin) == (prompt, method)))
             rows[-1].append(clip)
             seconds = max(seconds, len(clip) / fps)
@@ -45,8 +44,8 @@ def write_picture(folder: RunDir, path: Path, prompts: int = 3) -> Path:
 
 def _page(prompts: Sequence[str], rows: Sequence[Sequence[Picture]]) -> Picture:
     """The whole picture at one moment."""
-    width = (1 + len(METHODS)) * (SIDE + EDGE) - EDGE
-    parts = [_text(["a photo", *METHODS.values()], width, 0.5)]
+    width = (1 + len(LABELS)) * (SIDE + EDGE) - EDGE
+    parts = [_text(["a photo", *LABELS.values()], width, 0.5)]
     for prompt, row in zip(prompts, rows, strict=True):
         parts += [_text([prompt], width, 0.42), np.concatenate([_box(picture) for picture in row], 1)[:, :width]]
     return np.concatenate(parts)

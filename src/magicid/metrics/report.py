@@ -1,6 +1,5 @@
 """report.html: one page that opens with no server and no network, made of whatever stages of a run are finished."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -10,8 +9,8 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from magicid.core.files import publish_text
-from magicid.core.records import STRANGERS, Metric, Pair, Photo, Record, Score, Video
+from magicid.core.files import publish_text, read_json
+from magicid.core.records import LABELS, STRANGERS, Metric, Pair, Photo, Record, Score, Video
 from magicid.core.run_dir import RunDir
 from magicid.core.versions import versions
 from magicid.metrics import leakage
@@ -23,8 +22,6 @@ from magicid.training.log import Log
 
 R = TypeVar("R", bound=Record)
 
-LABELS = {"base": "Base model", "finetuned": "Fine-tuned", "magicid": "MagicID"}  # in this order
-METHODS = tuple(LABELS)
 UNRANKED = ("unjudged", "slope", "fall", "consistency", "top_flow", "scene_motion")  # figures of which more is not better
 PHRASES = {"magicid": "with MagicID", "finetuned": "after fine-tuning alone", "base": "from the base model"}
 TRAINING = {"finetune": "Fine-tuning", "distill": "Distillation", "optimize": "Preference optimisation"}
@@ -55,7 +52,7 @@ def write_report(run_dir: RunDir) -> Path:
             (p.source, [_embedded(run_dir.root / path, "image/png") for path in (p.image, p.crop) if path], p.intake)
             for p in photos
         ],
-        clips=list(_clips(run_dir, METHODS)),
+        clips=list(_clips(run_dir, LABELS)),
         leaked=leakage.sentence(metrics, settings),
         strangers=list(_clips(run_dir, STRANGERS.values())),
         titles=LABELS,
@@ -81,7 +78,7 @@ def result_table(metrics: Sequence[Metric]) -> tuple[list[str], dict[str, list[C
     """Columns in the order they were measured; rows by method."""
     found = {(m.method, m.name): m for m in metrics}
     columns = list(dict.fromkeys(m.name for m in metrics))
-    order = dict.fromkeys([*METHODS, *(m.method for m in metrics)])
+    order = dict.fromkeys([*LABELS, *(m.method for m in metrics)])
     rows = [method for method in order if any(m.method == method for m in metrics)]
 
     def cell(method: str, name: str) -> Cell | None:
@@ -116,7 +113,7 @@ def judged_by(held_out: int) -> str:
 def _validation(run_dir: RunDir, stage: str) -> dict[str, Any]:
     """The step that was taken ("best") and what was found of each that could be ("steps"); {} where none was chosen."""
     path = run_dir.root / stage / "validation.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    return read_json(path) if path.is_file() else {}
 
 
 def _records(run_dir: RunDir, stage: str, kind: type[R]) -> list[R]:

@@ -9,8 +9,8 @@ import numpy as np
 from magicid.core.files import sha256
 from magicid.core.interfaces import FaceEncoder, Judges
 from magicid.core.pulse import pulse
-from magicid.media.photo import COPY, find_photos
-from magicid.perception.look import DRAWN_ONLY, HELD_OUT, Look, look_at, short
+from magicid.media.photo import COPY, all_photos
+from magicid.perception.look import DRAWN_ONLY, Look, look_at, short
 
 
 def examine(folder: Path, judges: Judges, shape: tuple[int, int] | None = None, drawn: bool = False) -> list[Look]:
@@ -22,8 +22,8 @@ def examine(folder: Path, judges: Judges, shape: tuple[int, int] | None = None, 
         shape: height and width of the model's clips, in which the face must still be found; None: no model is asked.
         drawn: whether the judges know drawn people only, which is then said.
     """
-    aside, looks = folder / HELD_OUT, list[Look]()
-    for path in [*find_photos(folder), *(find_photos(aside) if aside.is_dir() else [])]:
+    looks = list[Look]()
+    for path in all_photos(folder):
         pulse("photo", path.name)
         seen = look_at(path, judges.detector, judges.face_reward.crop_size, shape, drawn)
         looks.append(replace(seen, name=path.relative_to(folder).as_posix()))

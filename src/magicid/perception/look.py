@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from magicid.core.errors import DataError
 from magicid.core.interfaces import Face, FaceDetector
-from magicid.media.photo import fingerprint, fit, part_height, read_photo, shrunk
+from magicid.media.photo import HELD_OUT, fingerprint, fit, part_height, read_photo, shrunk
 from magicid.perception.expression import expression
 from magicid.perception.face import LEAST_FACE, Pose, align, pose, sharpness
 
-HELD_OUT = "held_out"  # the folder, beside the photos, of those that the report alone sees
 SMALL_FACE = 40  # pixels, under which a real face was unlike itself (33 px: .77, 18 px: .22)
 # Variance of the Laplacian at the encoder's size. 40 real photos (crops of 112 pixels) have 69 and more, 90 drawn ones (32) 2067.
 # Blurred by a Gaussian of 0.02 face heights, at which a real face is .73 like itself, 97% of the real ones lie under 30; of

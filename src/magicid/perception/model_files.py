@@ -130,9 +130,12 @@ def local_model(name: str, near: Path | None = None) -> Path | None:
 
 
 def model_hash(path: Path) -> str:
-    """The sha256 of a file, worked out once while it stays as it is."""
-    state = path.stat()
-    return _hash(path, state.st_size, state.st_mtime_ns)
+    """The sha256 of a file, worked out once while it stays as it is; `DataError` where it cannot be read."""
+    try:
+        state = path.stat()
+        return _hash(path, state.st_size, state.st_mtime_ns)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}; a network is read from it. Allow reading it, or name another.") from error
 
 
 def known_hash(asked: str, near: Path | None = None) -> str:

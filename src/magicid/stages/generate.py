@@ -12,12 +12,13 @@ from magicid.core.checks import at_least, positive
 from magicid.core.records import STRANGERS, Adapter, Prompt, Video
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.seeds import item_seed
+from magicid.core.words import whole
 from magicid.language.scenes import PRONOUNS
 from magicid.training.adapters import loaded
 from magicid.training.clips import Wanted, make_clips
 
 T = TypeVar("T")
-METHODS = {"base": None, "finetuned": "finetune", "magicid": "optimize"}  # method -> the stage that made its adapter
+MADE_BY = {"base": None, "finetuned": "finetune", "magicid": "optimize"}  # method -> the stage that made its adapter
 SOMEBODY = ("a man", "a woman")  # in turn over the strangers' prompts
 SOMEBODY_DRAWN = ("a person", "someone")  # what the embedded world's grammar calls them
 
@@ -48,12 +49,12 @@ class Generate:
         others = strangers(prompts, run.common.trigger, self._words(run), self.strangers)
         wanted = [self._clip(run, *clip) for clip in self.clips(prompts, others)]
         size = run.clips(self.frames, self.height, self.width)
-        with loaded(run, {stage: run.dir.read(stage, Adapter)[0] for stage in filter(None, METHODS.values())}):
+        with loaded(run, {stage: run.dir.read(stage, Adapter)[0] for stage in filter(None, MADE_BY.values())}):
             return make_clips(run, "generate", wanted, self.steps, self.batch, self.guidance, size)
 
     def clips(self, prompts: Sequence[T], others: Sequence[T]) -> list[tuple[str, str, T, int]]:
         """Method, origin, prompt and seed's number of every clip; `others` are the strangers' prompts."""
-        shown = [(method, method, prompt) for method in METHODS for prompt in prompts]
+        shown = [(method, method, prompt) for method in MADE_BY for prompt in prompts]
         # last, so that the methods' clips keep their company in batches
         shown += [(method, origin, prompt) for method, origin in STRANGERS.items() for prompt in others]
         return [(*clip, i) for clip in shown for i in range(self.seeds)]
@@ -64,7 +65,7 @@ class Generate:
         return somebody(run.dir.settings().get("prompts.class_word") or run.common.trigger.split()[-1])
 
     def _clip(self, run: Run, method: str, origin: str, prompt: Prompt, index: int) -> Wanted:
-        stage = METHODS[method]
+        stage = MADE_BY[method]
         seed = item_seed(run.common.seed, "generate", prompt.id, index)  # the same noise for every method
         return Wanted(f"{origin}-{prompt.number}-{index}", origin, prompt.text, seed, stage, float(stage is not None))
 
@@ -76,7 +77,7 @@ def somebody(class_word: str) -> Sequence[str]:
 
 def strangers(prompts: Sequence[Prompt], trigger: str, words: Sequence[str], count: int) -> list[Prompt]:
     """`count` of the prompts, in turn, with one of the `words` for a person where the trigger words stood."""
-    said, found = re.compile(rf"(?:\b(?:an?|the)\s+)?{re.escape(trigger)}", re.IGNORECASE), []
+    said, found = re.compile(rf"(?:\b(?:an?|the)\s+)?{whole(trigger).pattern}", re.IGNORECASE), []
     for i in range(count):
         prompt, who = prompts[i % len(prompts)], words[i % len(words)]
         text = said.sub(lambda _, who=who: who, prompt.text)  # type: ignore[misc]

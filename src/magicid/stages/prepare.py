@@ -13,16 +13,16 @@ import torch
 
 from magicid.core.checks import at_least
 from magicid.core.errors import DataError, UsageError
-from magicid.core.files import publish_text, sha256
+from magicid.core.files import publish_text, read_json, sha256
 from magicid.core.records import Photo
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.run_dir import RunDir
 from magicid.core.weights import write_weights
-from magicid.media.photo import find_photos, write_png
+from magicid.media.photo import HELD_OUT, all_photos, find_photos, write_png
 from magicid.media.video import to_tensor
 from magicid.metrics.intake import described, print_intake, print_others
 from magicid.perception.intake import examine
-from magicid.perception.look import HELD_OUT, Look, count
+from magicid.perception.look import Look, count
 from magicid.perception.motion import refuse_short
 
 LEFT_OUT = "left_out.json"  # photos that were not used, and their sha256
@@ -89,12 +89,11 @@ def refuse_other_photos(folder: RunDir, photos: Path) -> None:
     """`UsageError` when the photos are not those that the run was made from; where their folder is gone, nothing is said."""
     if not folder.finished("prepare") or not photos.is_dir():
         return
-    aside = photos / HELD_OUT
     taken = folder.read("prepare", Photo)
     there = {f"{HELD_OUT + '/' if photo.held_out else ''}{photo.source}": photo.sha256 for photo in taken}
     left_out = folder.root / "prepare" / LEFT_OUT
-    there |= json.loads(left_out.read_text()) if left_out.exists() else {}
-    now = _contents(photos, [*find_photos(photos), *(find_photos(aside) if aside.is_dir() else [])])
+    there |= read_json(left_out) if left_out.exists() else {}
+    now = _contents(photos, all_photos(photos))
     if other := sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name)):
         raise UsageError(
             f"{photos}: {', '.join(other)} added, gone or changed since {folder.root} was made; put the photos back, "

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from magicid.core.errors import DataError
 from magicid.core.faults import reach
-from magicid.core.files import append_line, publish_text
+from magicid.core.files import append_line, damaged, publish_text
 
 RECENT = 50  # steps that are kept at hand
 
@@ -29,8 +28,7 @@ class Log:
             lines = self.path.read_text(encoding="utf-8").split("\n")[:-1]  # what stands after the last newline was torn off
             return [{"step": int(found["step"])} | found for found in map(json.loads, lines)]
         except (LookupError, TypeError, ValueError) as error:
-            rule = "it must be what a training wrote; delete its folder, and run the same command again"
-            raise DataError(f"{self.path}: damaged ({str(error)[:80]}); {rule}.") from error
+            raise damaged(self.path, error, "delete it, and run the same command again: checkpoints stay") from error
 
     def write(self, step: int, numbers: Mapping[str, float | Sequence[str]]) -> None:
         """Append one step: numbers, and names."""
