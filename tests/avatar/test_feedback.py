@@ -141,14 +141,14 @@ def test_the_loss_asks_for_what_each_weight_says_and_reaches_the_pixels(models: 
     assert (found.lost_B < 0.05).all()
     hidden = replace(found, lost_B=torch.tensor([0.0, 0.5, 0.5]), real_seen_B=torch.tensor([1, 1, 16 / 17]))
     assert hidden.loss(FeedbackWeights(**alone | {"seen": 3.0})).tolist() == [0, 1.5, 0]
-    leapt = replace(found, leaps_B=torch.tensor([0.0, 0.5, 0.5]), real_seen_B=torch.tensor([1, 1, 16 / 17]))
-    assert leapt.loss(FeedbackWeights(**alone | {"leaps": 3.0})).tolist() == [0, 1.5, 0]
+    astray = replace(found, leaps_B=torch.tensor([0.0, 0.5, 0.5]), real_seen_B=torch.tensor([1, 1, 16 / 17]))
+    assert astray.loss(FeedbackWeights(**alone | {"leaps": 3.0})).tolist() == [0, 1.5, 0]
     for name in ("seen_B", "real_seen_B"):
         lost = replace(found, speed_B2=found.speed_B2 + 1, **{name: torch.full((3,), 16 / 17)})
         assert (lost.loss(FeedbackWeights(**alone | {"motion": 3.0})) == 0).all()
     faster = judge(models, clips, video[:, :, [*range(0, 17, 2), *range(15, 0, -2)]])
     assert (faster.loss(FeedbackWeights(**alone | {"motion": 3.0})) > 1e-3).all()
-    grey = judge(models, clips, 0.2 * video)
-    for part in (found.within_B, faster.speed_B2, found.action_B, grey.lost_B, faster.leaps_B, found.crops_BFCHW):
+    grey, leapt = (judge(models, clips, v) for v in (0.2 * video, torch.cat((video[:, :, :8], video[:, :, 8:].roll(24, -1)), 2)))
+    for part in (found.within_B, faster.speed_B2, found.action_B, grey.lost_B, leapt.leaps_B, found.crops_BFCHW):
         (gradient,) = torch.autograd.grad(part.sum(), video, retain_graph=True)
         assert bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
