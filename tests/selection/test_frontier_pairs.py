@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from magicid.selection.frontier_pairs import dominance_pairs, fronts, paper_pairs
-from magicid.selection.scored import RewardName, Scored
+from magicid.selection.scored import Candidate, RewardName, Scored, spread
 
 SEEDS = range(12)
 GAPS: dict[RewardName, float] = {"identity": 1.0, "motion": 1.0}
@@ -55,6 +55,11 @@ def test_pairs_taken_before_count_as_uses_and_do_not_come_again(seed: int) -> No
     assert first and second and not {p.ids for p in first} & {p.ids for p in second}
     assert max(Counter(name for p in [*first, *second] for name in p.ids).values()) <= 3
     assert paper_pairs(videos(seed), 5, taken=paper_pairs(videos(seed), 5)) == paper_pairs(videos(seed), 10)[5:]
+
+
+def test_a_pair_does_not_come_again_the_other_way_round() -> None:
+    one, other = videos(0)[:2]
+    assert spread([Candidate(other, one), Candidate(one, other)], 2, taken=[Candidate(one, other)]) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)

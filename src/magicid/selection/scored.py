@@ -80,13 +80,13 @@ def spread(
     most_static: int | None = None,
     taken: Sequence[Candidate] = (),
 ) -> list[Candidate]:
-    """The first `count` in the order given, none of them `taken` already.
+    """The first `count` in the order given, none of them `taken` already, nor the other way round.
 
     No video is in more than `most_uses` pairs, those `taken` counted, and at most `most_static` winners are static; None
     is no limit.
     """
     uses = Counter(name for pair in taken for name in pair.ids)
-    known = {pair.ids for pair in taken}
+    known = {ids for pair in taken for ids in (pair.ids, pair.ids[::-1])}
     static = 0
     chosen: list[Candidate] = []
     for candidate in candidates:
