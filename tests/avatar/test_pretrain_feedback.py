@@ -71,7 +71,8 @@ def test_actions_that_are_none_are_refused(tmp_path: Path) -> None:
 
 def feeding(work: Path, weights: FeedbackWeights, often: tuple[str, ...] = (), clips: int = 2) -> FeedbackLoss:
     """The loss of so many clips on the shipped weights, four sampling steps a clip."""
-    model, tokenizer = TextToLatents(30, len(new_tokenizer())), new_tokenizer()
+    tokenizer = new_tokenizer()
+    model = TextToLatents(30, len(tokenizer))
     model.load(WEIGHTS / "base")
     vae = AutoencoderKLWan.from_pretrained(WEIGHTS / "base" / "vae", dtype=torch.float32).eval().requires_grad_(False)
     before, store = Teacher(model, Guided(swing=weights.swing), 16), clip_store(work, seed=2, count=4)
@@ -79,15 +80,27 @@ def feeding(work: Path, weights: FeedbackWeights, often: tuple[str, ...] = (), c
     return FeedbackLoss(model, before, vae, tokenizer, store, GEOMETRY, RewardModels(), asked)
 
 
-@pytest.mark.parametrize("weight", [name for name in NAMES if name != "across"])
-def test_each_weight_alone_reaches_the_transformer(tmp_path: Path, weight: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("magicid.avatar.feedback.SURE", 1.1)  # so that no head is found surely enough
-    loss = feeding(tmp_path, replace(NOTHING, **{weight: 1.0}), clips=1)
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> FeedbackLoss:
+    """One clip after its first step, with everything that any weight asks for, and a distance to the weights before."""
+    loss = feeding(tmp_path_factory.mktemp("begun"), FeedbackWeights(**dict.fromkeys(NAMES, 1.0)), clips=1)
     loss(0, 0)
-    loss.before.guided = Guided(between_frames=1.0)  # so that there is a distance to the weights before
-    value, _ = loss(1, 0)
+    loss.before.guided = Guided(between_frames=1.0)
+    return loss
+
+
+@pytest.mark.parametrize("weight", [name for name in NAMES if name != "across"])
+def test_each_weight_alone_reaches_the_transformer(begun: FeedbackLoss, weight: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("magicid.avatar.feedback.SURE", 1.1)  # so that no head is found surely enough
+    monkeypatch.setattr("magicid.avatar.feedback.SLACK", -9.0)  # and each leaps
+    monkeypatch.setattr(begun, "settings", replace(begun.settings, weights=replace(NOTHING, **{weight: 1.0})))
+    state = {name: tensor.detach().clone() for name, tensor in begun.trajectories.state.items()}
+    value, _ = begun(1, 0)
+    for name, tensor in begun.trajectories.state.items():
+        tensor.data.copy_(state[name])
+    begun.model.zero_grad()
     value.backward()  # type: ignore[no-untyped-call]
-    gradient = loss.model.transformer.blocks[0].attn1.to_q.weight.grad
+    gradient = begun.model.transformer.blocks[0].attn1.to_q.weight.grad
     assert gradient is not None and bool(gradient.isfinite().all()) and float(gradient.abs().max()) > 0
 
 
