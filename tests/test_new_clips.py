@@ -37,7 +37,7 @@ def test_an_adapter_is_not_put_on_another_base(finished: Path, tmp_path: Path) -
         generate_clip(out, "someone waves", tmp_path / "other.mp4", steps=1)
 
 
-@pytest.mark.parametrize("asked", ["SKS Person nods", "a man nods"])
+@pytest.mark.parametrize("asked", ["SKS Person nods", "a man nods", "masks personally"])
 def test_the_trigger_is_put_in_front_unless_it_is_there_in_any_case(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str
 ) -> None:

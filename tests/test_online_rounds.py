@@ -147,3 +147,14 @@ def test_where_no_checkpoint_is_left_each_part_is_learnt_of_its_own_pairs_again(
     (folder / "manifest.jsonl").unlink()
     optimize(common, finished, tmp_path / "run", stage)
     assert {name: (folder / name).read_bytes() for name in files} == files
+
+
+def test_a_round_whose_clips_are_gone_is_not_drawn_again_by_a_later_policy(
+    common: Common, finished: Path, tmp_path: Path
+) -> None:
+    stage = replace(STAGE, rounds=2, round_clips=1)
+    folder = optimize(common, finished, tmp_path / "run", stage)
+    (folder / "manifest.jsonl").unlink()
+    shutil.rmtree(folder / "round-2" / "sample")
+    with pytest.raises(DataError, match=r"optimize/round-2/ lacks clips or scores; delete optimize/ and run again\.$"):
+        optimize(common, finished, tmp_path / "run", stage)

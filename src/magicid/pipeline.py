@@ -225,10 +225,11 @@ def _smaller(run: Run, name: str, part: Stage) -> ResourceError:
     fields = dataclasses.asdict(part) if name in tables.STAGES else {}  # type: ignore[call-overload]  # baselines have no words
     less = {key: fields[key] // 2 for key in ("batch", "sample_batch") if fields.get(key, 1) > 1}
     less |= {"chunk": 1} if fields.get("chunk", 1) != 1 else {}
-    less |= {"recompute": STRONGER[level]} if (level := fields.get("recompute")) in STRONGER else {}
     asked = " ".join(f"--{name}.{key.replace('_', '-')} {value}" for key, value in less.items())
     remedies = [f"delete {run.dir.root / name}, and run again with {asked}"] if less else []
-    if torch.cuda.is_available() and run.common.offload != "block":  # first, since nothing is lost by it
+    if (level := fields.get("recompute")) in STRONGER:  # nothing is lost by it
+        remedies.insert(0, f"run again with --{name}.recompute {STRONGER[level]}")
+    if torch.cuda.is_available() and run.common.offload != "block":  # nor by this
         remedies.insert(0, f"run again with --offload {'block' if run.common.offload == 'model' else 'model'}")
     remedy = ", or ".join(remedies) or "close other programs, or use a smaller base"
     used, limit = memory_mb()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from magicid.core.errors import TooFewPairs
+from magicid.core.errors import DataError, TooFewPairs
 from magicid.core.records import Pair, Score, Video
 from magicid.core.run import Run
 from magicid.core.run_dir import filled
@@ -30,8 +30,11 @@ def ends(steps: int, rounds: int) -> list[int]:
 
 
 def finished(run: Run, number: int) -> bool:
-    """Whether a round has its clips, their scores and its pairs."""
-    return all(run.dir.finished(place(number, part)) for part in ("sample", "score", "pair"))
+    """Whether a round has its pairs; `DataError` where they are there and what they were chosen from is not."""
+    sampled, scored, paired = (run.dir.finished(place(number, part)) for part in ("sample", "score", "pair"))
+    if paired and not (sampled and scored):  # clips drawn now would be of a later policy
+        raise DataError(f"{run.dir.root}: optimize/round-{number}/ lacks clips or scores; delete optimize/ and run again.")
+    return paired
 
 
 def material(run: Run, number: int) -> tuple[list[Pair], dict[str, Tensor]]:

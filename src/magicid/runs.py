@@ -13,7 +13,7 @@ from magicid.core import tables
 from magicid.core.errors import UsageError
 from magicid.core.files import publish, require_room
 from magicid.core.pulse import pulse
-from magicid.core.run_dir import RunDir
+from magicid.core.run_dir import FREE, RunDir
 from magicid.export.result import exports
 from magicid.pipeline import Pipeline, flatten, run_pipeline, stored
 
@@ -81,7 +81,7 @@ def fork(folder: Path, out: Path, pipeline: Pipeline) -> str:
     if out.resolve() == folder.resolve():
         raise UsageError(f"{out}: a fork is a run of its own; choose another --out.")
     stages = list(tables.STAGES)
-    changed = [name for name in stages if getattr(old, name) != getattr(pipeline, name)]
+    changed = [name for name in stages if _what(getattr(old, name)) != _what(getattr(pipeline, name))]
     before = stages[: stages.index(changed[0])] if changed else stages
     with closing(RunDir(folder, create=False)) as source:  # held, so that it does not change under the copy
         parts = [folder / name for name in before if source.finished(name)]
@@ -111,4 +111,9 @@ def _manifest_last(path: Path) -> tuple[bool, Path]:
 def _more_steps(old: Any, new: Any) -> bool:
     if getattr(new, "rounds", 1) > 1 or getattr(new, "validate", 0):
         return False  # where rounds begin, and which steps can be chosen, depends on the number of steps
-    return bool(new.steps > old.steps and dataclasses.replace(old, steps=new.steps) == new)
+    return bool(new.steps > old.steps and _what(dataclasses.replace(old, steps=new.steps)) == _what(new))
+
+
+def _what(stage: Any) -> dict[str, Any]:
+    """A stage's settings, but for those of how alone."""
+    return {name: value for name, value in dataclasses.asdict(stage).items() if name not in FREE}

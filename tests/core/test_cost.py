@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from magicid.core.cost import Cost, measured, read_cost
+from magicid.core.errors import DataError
 
 
 def test_costs_of_parts_add_up_and_the_higher_peak_stays() -> None:
@@ -20,6 +21,8 @@ def test_a_damaged_file_of_costs_ends_no_work(tmp_path: Path, text: str) -> None
     with measured(tmp_path):
         pass
     assert (tmp_path / "cost.json").read_text() == text
+    with pytest.raises(DataError, match=r"cost\.json: damaged \(.*\); delete it: what was spent before is then not counted\.$"):
+        read_cost(tmp_path)
 
 
 def test_an_interrupted_part_keeps_what_it_spent(tmp_path: Path) -> None:

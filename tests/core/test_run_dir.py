@@ -217,9 +217,17 @@ def test_a_damaged_manifest_is_named_with_the_remedy(run: RunDir, content: str) 
         run.read("prompts", Prompt)
 
 
+def test_a_damaged_part_of_a_stage_leads_to_the_whole_stage(run: RunDir) -> None:
+    run.stage("optimize/round-2/sample")
+    run.publish("optimize/round-2/sample", PROMPTS)
+    run.manifest("optimize/round-2/sample").write_text('{"count": 1, "inputs": {}}\n')
+    with pytest.raises(DataError, match=r"0 records, its header says 1\); bring it back, or delete optimize/ and rerun\.$"):
+        run.read("optimize/round-2/sample", Prompt)
+
+
 def test_text_in_the_place_of_a_number_is_named(run: RunDir) -> None:
     (run.root / "settings.yaml").write_text("a.value: 2e-5\n")  # which YAML takes for a name
-    with pytest.raises(DataError, match=r"^a\.value: '2e-5' is text, must be a number; write it with a point, as in 2\.0e-5\.$"):
+    with pytest.raises(DataError, match=r"^settings\.yaml: a\.value is the text '2e-5'; must be a number, .*\. Write 2\.0e-5\.$"):
         filled(Metric, run.settings(), "a.")
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from magicid.core.errors import DataError
 from magicid.core.records import STRANGERS, Metric, Pair, Photo, Score, Video
 from magicid.core.run_dir import RunDir
 from magicid.media.photo import write_png
 from magicid.media.video import write_video
-from magicid.metrics import leakage
+from magicid.metrics import leakage, report
 from magicid.metrics.report import result_table, summary, write_report
 from magicid.metrics.video import MEANINGS
 
@@ -93,6 +94,13 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.words += data
+
+
+def test_a_damaged_choice_of_a_step_is_named(tmp_path: Path) -> None:
+    folder = RunDir(tmp_path / "run")
+    (folder.stage("optimize") / "validation.json").write_text("[]")
+    with pytest.raises(DataError, match=r"validation\.json: damaged \(no object\); bring it back, or delete optimize/ and rerun"):
+        report._validation(folder, "optimize")
 
 
 def test_a_finished_run_is_shown_whole_and_alone(run_dir: RunDir) -> None:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from magicid.core.errors import ResourceError
-from magicid.core.files import publish_text
+from magicid.core.errors import DataError, ResourceError
+from magicid.core.files import damaged, publish_text, read_json
 
 _PROC = Path("/proc/self")
 
@@ -42,7 +42,7 @@ def measured(folder: Path) -> Iterator[None]:
         yield
     finally:
         if folder.is_dir():
-            with suppress(ResourceError, OSError, ValueError, TypeError):  # a damaged file is left; the block's error says more
+            with suppress(DataError, ResourceError, OSError):  # what the block itself raises says more; a damaged file stays
                 total = read_cost(folder) + Cost(time.monotonic() - start, _peak_mb())
                 publish_text(folder / "cost.json", json.dumps(asdict(total)))
 
@@ -56,9 +56,13 @@ def measuring_peak() -> Iterator[Callable[[], float]]:
 
 
 def read_cost(folder: Path) -> Cost:
-    """What was spent on the folder so far."""
-    path = folder / "cost.json"
-    return Cost(**json.loads(path.read_text())) if path.exists() else Cost()
+    """What was spent on the folder so far; `DataError` where its file is damaged."""
+    path, remedy = folder / "cost.json", "delete it: what was spent before is then not counted"
+    found = read_json(path, remedy) if path.exists() else {}
+    try:
+        return Cost(**found)
+    except TypeError as error:
+        raise damaged(path, error, remedy) from error
 
 
 def memory_mb() -> tuple[float, float]:

@@ -161,18 +161,20 @@ def append_line(path: Path, line: str, sync: bool = False) -> None:
             raise
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a file of a stage's folder; `DataError` where there is none."""
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a file; `DataError` with the remedy where there is none."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise damaged(path, error) from error
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("no object")
+        return found
+    except (OSError, ValueError) as error:
+        raise damaged(path, error, remedy) from error
 
 
-def damaged(path: Path, error: Exception, remedy: str = "") -> DataError:
-    """What to say of a file that is not what was written; its folder is a stage's where no remedy is given."""
-    said, remedy = " ".join(str(error).split())[:80], remedy or f"bring it back, or delete {path.parent.name}/ and rerun"
-    return DataError(f"{path}: damaged ({said}); {remedy}.")
+def damaged(path: Path, error: Exception, remedy: str) -> DataError:
+    """What to say of a file that is not what was written."""
+    return DataError(f"{path}: damaged ({' '.join(str(error).split())[:80]}); {remedy}.")
 
 
 def nearest(path: Path) -> Path:

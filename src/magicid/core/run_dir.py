@@ -30,7 +30,7 @@ from magicid.core.faults import reach
 from magicid.core.files import append_line, damaged, is_temporary, publish_text, sha256
 from magicid.core.records import Record
 
-# How and whence, not what: memory may run out, and a digest tells models apart. Of a stage's settings the last part counts
+# How and whence, not what: memory may run out, and a digest tells models apart. Of "finetune.recompute" its name in the stage
 FREE = ("offload", "base_commit", "recompute")
 _ALSO = {"dreambooth_lora_early": ["dreambooth_lora"]}  # of a baseline: others that it is made from
 R = TypeVar("R", bound=Record)
@@ -201,12 +201,12 @@ class RunDir:
         if not path.exists():
             raise UsageError(f"{path} does not exist: the stage {name!r} is not finished; run it first.")
         header, lines = self._manifest(name)
-        if header["count"] != len(lines):
-            raise DataError(f"{path}: {len(lines)} records, its header says {header['count']}; delete {name}/ and rerun.")
         try:
+            if header["count"] != len(lines):
+                raise ValueError(f"{len(lines)} records, its header says {header['count']}")
             return [kind.from_json(line) for line in lines]
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise damaged(path, error) from error
+            raise damaged(path, error, _again(name)) from error
 
     def _manifest(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """A finished stage's header and records."""
@@ -215,20 +215,26 @@ class RunDir:
             header, *lines = (dict(json.loads(line)) for line in path.read_text().splitlines())
             return {"count": header["count"], "inputs": dict(header["inputs"])}, lines
         except (ValueError, TypeError, KeyError) as error:
-            raise damaged(path, error) from error
+            raise damaged(path, error, _again(name)) from error
+
+
+def _again(name: str) -> str:
+    """What to do where a part's file is damaged: of a stage's parts none is done again alone."""
+    return f"bring it back, or delete {name.split('/')[0]}/ and rerun"
 
 
 def filled(kind: type[T], settings: Mapping[str, Any], prefix: str = "") -> T:
     """A dataclass of settings from what stands under its prefix; lists become tuples again, what is not there its default.
 
-    `DataError` for text where a number must be, which is what YAML takes 2e-5 for.
+    `DataError` for text in the place of a number.
     """
     types = get_type_hints(kind)
     names = [field.name for field in fields(kind) if prefix + field.name in settings]  # type: ignore[arg-type]
     values = {name: settings[prefix + name] for name in names}
     for name, value in values.items():
         if isinstance(value, str) and {int, float} & {types[name], *get_args(types[name])}:
-            raise DataError(f"{prefix}{name}: {value!r} is text, must be a number; write it with a point, as in 2.0e-5.")
+            rule = "must be a number, which YAML does not take 2e-5 for"
+            raise DataError(f"settings.yaml: {prefix}{name} is the text {value!r}; {rule}. Write 2.0e-5.")
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 

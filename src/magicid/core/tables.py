@@ -19,7 +19,7 @@ STAGES = {  # the order is the pipeline
     "generate": "magicid.stages.generate:Generate",
     "evaluate": "magicid.stages.evaluate:Evaluate",
 }
-BASELINES = {  # each in a folder of its own beside the stages, made from those before `optimize`
+BASELINES = {  # each in a folder of its own beside the stages, made from those before `optimize`, or from another
     "dreambooth_lora": "magicid.baselines.dreambooth_lora:DreamboothLora",
     "dreambooth_lora_early": "magicid.baselines.dreambooth_lora_early:DreamboothLoraEarly",
     "dreambooth_lora_prior": "magicid.baselines.dreambooth_lora_prior:DreamboothLoraPrior",

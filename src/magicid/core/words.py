@@ -2,7 +2,9 @@
 
 import re
 
+_LETTER = "[0-9A-Za-z_\u00c0-\u052f]"  # of scripts that put spaces between words: Latin, Greek, Cyrillic
+
 
 def whole(words: str) -> re.Pattern[str]:
     """Finds them; "ann" is not in "a cannery"."""
-    return re.compile(rf"(?<!\w){re.escape(words)}(?!\w)", re.IGNORECASE)
+    return re.compile(f"(?<!{_LETTER}){re.escape(words.strip())}(?!{_LETTER})", re.IGNORECASE)

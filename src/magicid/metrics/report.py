@@ -113,7 +113,7 @@ def judged_by(held_out: int) -> str:
 def _validation(run_dir: RunDir, stage: str) -> dict[str, Any]:
     """The step that was taken ("best") and what was found of each that could be ("steps"); {} where none was chosen."""
     path = run_dir.root / stage / "validation.json"
-    return read_json(path) if path.is_file() else {}
+    return read_json(path, f"bring it back, or delete {stage}/ and rerun") if path.is_file() else {}
 
 
 def _records(run_dir: RunDir, stage: str, kind: type[R]) -> list[R]:

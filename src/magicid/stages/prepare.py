@@ -92,7 +92,7 @@ def refuse_other_photos(folder: RunDir, photos: Path) -> None:
     taken = folder.read("prepare", Photo)
     there = {f"{HELD_OUT + '/' if photo.held_out else ''}{photo.source}": photo.sha256 for photo in taken}
     left_out = folder.root / "prepare" / LEFT_OUT
-    there |= read_json(left_out) if left_out.exists() else {}
+    there |= read_json(left_out, "bring it back, or delete prepare/ and rerun") if left_out.exists() else {}
     now = _contents(photos, all_photos(photos))
     if other := sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name)):
         raise UsageError(
