@@ -26,7 +26,7 @@ WAN = {
 }
 HUNYUAN = {
     "13b": {"num_attention_heads": 24, "num_layers": 20, "num_single_layers": 40},
-    "small": {"num_attention_heads": 2, "num_layers": 2, "num_single_layers": 2},
+    "small": {"num_attention_heads": 2, "num_layers": 1, "num_single_layers": 1},
 }
 
 

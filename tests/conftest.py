@@ -1,5 +1,9 @@
-"""The suite computes in fp32 on every machine, so that truths hold to their last digits; tests of bf16 ask for it."""
+"""The suite computes in fp32 on every machine, so that truths hold to their last digits; tests of bf16 ask for it.
 
+It does not wait for the disk either: processes are killed, but no test takes the power away.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +20,14 @@ def fp32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
         patch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_waiting() -> Iterator[None]:
+    """What is synced is so at once."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
         yield
 
 

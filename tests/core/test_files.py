@@ -1,6 +1,8 @@
 """What stands under a final name is whole."""
 
 import errno
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,23 @@ import torch
 from safetensors.torch import save_file
 
 from magicid.core.errors import ResourceError
-from magicid.core.files import digest, nearest, publish, publish_folder, publish_text
+from magicid.core.files import append_line, digest, nearest, publish, publish_folder, publish_text
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_is_before_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clip.mp4"
+    synced: list[tuple[bool, bool]] = []  # of a folder, and whether the file has its name
+
+    def noted(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    publish_text(path, "new")
+    assert synced == [(False, False), (True, True)]
+    append_line(path, "more", sync=True)
+    assert synced[2:] == [(False, True)]
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
