@@ -21,7 +21,9 @@ def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
 def test_a_damaged_line_is_an_error_in_one_line(tmp_path: Path, line: str) -> None:
     log = Log(tmp_path / "log.jsonl")
     log.path.write_text(f'{line}\n{{"step": 1, "loss": 0.5}}\n')
-    with pytest.raises(DataError, match=r"log\.jsonl: damaged .*; delete its folder, and run the same command again\.$"):
+    with pytest.raises(
+        DataError, match=r"log\.jsonl: damaged .*; delete it, and run the same command again: checkpoints stay\.$"
+    ):
         log.read()
 
 

@@ -121,6 +121,18 @@ def test_a_torn_log_and_a_step_logged_but_not_saved_do_not_show_after_resuming(t
     assert everything(tmp_path) == whole
 
 
+def test_where_the_log_was_damaged_and_deleted_the_training_goes_on_to_the_same_weights(
+    tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    run(tmp_path)
+    for path in sorted((tmp_path / "checkpoints").glob("step-*"))[1:]:
+        (path / "manifest.json").unlink()
+    (tmp_path / "log.jsonl").unlink()
+    run(tmp_path)
+    found = everything(tmp_path)
+    assert whole["log"].endswith(found.pop("log")) and found == {name: data for name, data in whole.items() if name != "log"}
+
+
 def test_a_finished_run_is_loaded_and_not_trained_again(tmp_path: Path) -> None:
     model, average = run(tmp_path)
     again, same = run(tmp_path, lambda m: lambda step, micro: pytest.fail("a step was taken"))  # type: ignore[return-value,misc]
