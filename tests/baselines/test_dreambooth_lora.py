@@ -82,6 +82,14 @@ def test_the_reports_judges_have_no_say(run: Run) -> None:
     assert DreamboothLoraEarly(prompts=1, sample_steps=1).run(run)[0] in snapshots(run, "finetune").values()
 
 
+def test_without_snapshots_there_is_nothing_to_choose(run: Run) -> None:
+    shutil.rmtree(run.dir.root / "finetune" / "snapshots")
+    run.dir.stage("dreambooth_lora")
+    run.dir.publish("dreambooth_lora", [])
+    with pytest.raises(DataError, match="no snapshots of finetune or dreambooth_lora"):
+        DreamboothLoraEarly().run(run)
+
+
 def test_an_area_is_nothing_where_one_side_is() -> None:
     assert area(Point(0.5, 2.0)) == 1.0 and area(Point(-0.5, -2.0)) == 0 == area(Point(0.5, 0.0))
 

@@ -49,7 +49,7 @@ def reconstructor(folder: Path) -> Reconstruct | None:
 
     def reconstruct(clips: NDArray[np.uint8]) -> NDArray[np.uint8]:
         with torch.inference_mode(), autocast(vae.device):
-            return to_frames(decode(vae, encode(vae, to_tensor(np.array(clips)))[0]))
+            return to_frames(decode(vae, encode(vae, to_tensor(clips))[0]))
 
     return Reconstruct(digest(folder)[:12], reconstruct)
 

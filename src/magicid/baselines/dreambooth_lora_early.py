@@ -6,6 +6,7 @@ Best is the largest product of mean identity and mean motion: the area that the 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from magicid.core.errors import DataError
 from magicid.core.records import Adapter
 from magicid.core.run import Run
 from magicid.rewards.validation import largest_area, validate
@@ -25,6 +26,8 @@ class DreamboothLoraEarly:
         """The best snapshot; what was found of each is in `dreambooth_lora_early/validation.json`."""
         run.dir.read("dreambooth_lora", Adapter)  # of which all but the first steps are chosen
         found = snapshots(run, "finetune") | snapshots(run, "dreambooth_lora")
+        if not found:
+            raise DataError(f"{run.dir.root}: no snapshots of finetune or dreambooth_lora; delete both and run again.")
         sampling = (self.sample_steps, self.batch, self.guidance)
         best, _ = validate(run, "dreambooth_lora_early", found, self.prompts, sampling, largest_area)
         return [found[best]]

@@ -172,6 +172,11 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         raise damaged(path, error, remedy) from error
 
 
+def again(stage: str) -> str:
+    """What to do where a file of a stage, or of a part of one, is damaged: no part is done again alone."""
+    return f"bring it back, or delete {stage.split('/')[0]}/ and rerun"
+
+
 def damaged(path: Path, error: Exception, remedy: str) -> DataError:
     """What to say of a file that is not what was written."""
     return DataError(f"{path}: damaged ({' '.join(str(error).split())[:80]}); {remedy}.")

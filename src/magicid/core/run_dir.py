@@ -27,7 +27,7 @@ import yaml
 from magicid.core import tables
 from magicid.core.errors import DataError, UsageError
 from magicid.core.faults import reach
-from magicid.core.files import append_line, damaged, is_temporary, publish_text, sha256
+from magicid.core.files import again, append_line, damaged, is_temporary, publish_text, sha256
 from magicid.core.records import Record
 
 # How and whence, not what: memory may run out, and a digest tells models apart. Of "finetune.recompute" its name in the stage
@@ -206,7 +206,7 @@ class RunDir:
                 raise ValueError(f"{len(lines)} records, its header says {header['count']}")
             return [kind.from_json(line) for line in lines]
         except (TypeError, ValueError, LookupError, AttributeError) as error:
-            raise damaged(path, error, _again(name)) from error
+            raise damaged(path, error, again(name)) from error
 
     def _manifest(self, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """A finished stage's header and records."""
@@ -215,12 +215,7 @@ class RunDir:
             header, *lines = (dict(json.loads(line)) for line in path.read_text().splitlines())
             return {"count": header["count"], "inputs": dict(header["inputs"])}, lines
         except (ValueError, TypeError, KeyError) as error:
-            raise damaged(path, error, _again(name)) from error
-
-
-def _again(name: str) -> str:
-    """What to do where a part's file is damaged: of a stage's parts none is done again alone."""
-    return f"bring it back, or delete {name.split('/')[0]}/ and rerun"
+            raise damaged(path, error, again(name)) from error
 
 
 def filled(kind: type[T], settings: Mapping[str, Any], prefix: str = "") -> T:

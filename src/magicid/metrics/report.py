@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from PIL import Image
 
-from magicid.core.files import publish_text, read_json
+from magicid.core.files import again, publish_text, read_json
 from magicid.core.records import LABELS, STRANGERS, Metric, Pair, Photo, Record, Score, Video
 from magicid.core.run_dir import RunDir
 from magicid.core.versions import versions
@@ -113,7 +113,7 @@ def judged_by(held_out: int) -> str:
 def _validation(run_dir: RunDir, stage: str) -> dict[str, Any]:
     """The step that was taken ("best") and what was found of each that could be ("steps"); {} where none was chosen."""
     path = run_dir.root / stage / "validation.json"
-    return read_json(path, f"bring it back, or delete {stage}/ and rerun") if path.is_file() else {}
+    return read_json(path, again(stage)) if path.is_file() else {}
 
 
 def _records(run_dir: RunDir, stage: str, kind: type[R]) -> list[R]:

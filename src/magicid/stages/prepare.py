@@ -13,7 +13,7 @@ import torch
 
 from magicid.core.checks import at_least
 from magicid.core.errors import DataError, UsageError
-from magicid.core.files import publish_text, read_json, sha256
+from magicid.core.files import again, publish_text, read_json, sha256
 from magicid.core.records import Photo
 from magicid.core.run import EMBEDDED, Run
 from magicid.core.run_dir import RunDir
@@ -92,7 +92,7 @@ def refuse_other_photos(folder: RunDir, photos: Path) -> None:
     taken = folder.read("prepare", Photo)
     there = {f"{HELD_OUT + '/' if photo.held_out else ''}{photo.source}": photo.sha256 for photo in taken}
     left_out = folder.root / "prepare" / LEFT_OUT
-    there |= read_json(left_out, "bring it back, or delete prepare/ and rerun") if left_out.exists() else {}
+    there |= read_json(left_out, again("prepare")) if left_out.exists() else {}
     now = _contents(photos, all_photos(photos))
     if other := sorted(name for name in there.keys() | now.keys() if there.get(name) != now.get(name)):
         raise UsageError(
